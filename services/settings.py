@@ -1,0 +1,82 @@
+"""Settings: one JSON file (0600, since it holds secrets), named by MAYFLY_SETTINGS; no number of them lives elsewhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from stream.errors import BadRequest
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every process is told at start. Times in seconds, sizes in bytes."""
+
+    kafka: str
+    s3_url: str
+    s3_access_key: str
+    s3_secret_key: str
+    bucket: str
+    ray_address: str = ""
+    ray_token_path: str = ""
+    ray_namespace: str = "mayfly"
+    secret: str  # hex, 32 bytes: placement and id MACs
+    internal_token: str  # gateway ↔ worker bearer
+    tls_dir: str = ""  # CA, certificate and key for gateway ↔ worker mTLS; empty only in unit tests
+    state_dir: str  # root store, audit signing key, Faust's data
+    policies_extra: str = ""  # a folder of further policies (tests)
+    weights_dir: str = ".mayfly/weights"
+    partitions: Count = 4
+    lead_s: Positive = 60.0  # ceiling − lead: takeover plus retries must fit
+    returned_max_s: Positive = 600.0  # "gone once returned": at most this long after the job's end
+    content_free_s: Positive = 86_400.0  # a job without results keeps its content-free row this long
+    grant_ttl_s: Positive = 10.0
+    revoke_wait_s: Positive = 0.5
+    lease_url_s: Positive = 900.0
+    group_window_s: Positive = 0.02
+    max_image_bytes: Count = 20 << 20
+    max_video_bytes: Count = 200 << 20
+    max_pixels: Count = 50_000_000
+    max_duration_s: Positive = 60.0
+    max_jobs_per_subject: Count = 1000
+    max_actors: Count = 2
+    actor_idle_s: Positive = 60.0
+    demo_clock: bool = False  # a local demo may advance the promise clock
+    event_retention_s: Positive = 3600.0
+    parked_retention_s: Positive = 7 * 86_400.0
+    log_level: str = "info"
+
+    def __repr__(self) -> str:
+        return f"Settings(kafka={self.kafka!r}, s3_url={self.s3_url!r}, partitions={self.partitions})"
+
+
+class BadSettings(BadRequest):
+    """The settings file cannot be used; the message names the failing key."""
+
+    kind: ClassVar[str] = "bad-settings"
+
+
+def load(path: str | Path | None = None) -> Settings:
+    """Read the file named by `path` or MAYFLY_SETTINGS. Raises BadSettings."""
+    name = path or os.environ.get("MAYFLY_SETTINGS")
+    if not name:
+        raise BadSettings("expected MAYFLY_SETTINGS to name a settings file; `mayfly up` writes one")
+    try:
+        return msgspec.json.decode(Path(name).read_bytes(), type=Settings)
+    except OSError as error:
+        raise BadSettings(f"expected a readable settings file, got {error.strerror}: {name}") from None
+    except msgspec.MsgspecError as error:
+        raise BadSettings(f"in {name}: {error}") from None
+
+
+def save(settings: Settings, path: Path) -> None:
+    """Write for children to read, readable by this user alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(settings)))

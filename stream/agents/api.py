@@ -1,0 +1,256 @@
+"""What a gateway asks the owner of a partition, and what it hears. msgpack over HTTP: `POST /v1/{partition}/{verb}`.
+
+200 → the reply's struct. Anything else → `Problem`. 421: this worker does not own the partition (reread `owners`).
+503: it does, but cannot serve now. The verbs are the snake_case names of the request structs.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why not. `kind` is stable; `detail` is for the caller and holds nothing of anybody else's."""
+
+    kind: str
+    status: int
+    detail: str
+
+
+# -- requests ----------------------------------------------------------------------------------------------------
+
+
+class PutConsent(msgspec.Struct, frozen=True):
+    """Record or withdraw a consent. → ConsentView."""
+
+    tenant: str
+    app: str
+    subject: str
+    purpose: str
+    version: str
+    granted: bool
+
+
+class InputSlot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One input of a job: to be uploaded (`asset` empty), or a saved asset."""
+
+    asset: str = ""
+
+
+class Submit(msgspec.Struct, frozen=True):
+    """Ask for a job: the verdict comes before any byte. → JobView."""
+
+    tenant: str
+    app: str
+    subject: str
+    operation: str
+    params: bytes  # canonical JSON object
+    choice: str  # save | discard | ""
+    inputs: tuple[InputSlot, ...]
+    idempotency_key: str = ""
+    fingerprint: bytes = b""
+
+
+class GetJob(msgspec.Struct, frozen=True):
+    """→ JobView; with `wait_s`, as soon as its `seq` passes `after` or the wait is over (for SSE)."""
+
+    tenant: str
+    app: str
+    job: str
+    after: int = -1
+    wait_s: float = 0.0
+
+
+class GrantWrite(msgspec.Struct, frozen=True):
+    """May this upload begin? → WriteTicket."""
+
+    tenant: str
+    app: str
+    job: str
+    n: int
+    size_bytes: int  # of the plaintext, as declared by Content-Length
+    public: bytes  # HPKE public key of this request
+
+
+class EndWrite(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the upload ended; `reason` empty means that all of it is in custody. → JobView."""
+
+    tenant: str
+    app: str
+    job: str
+    grant: str
+    reason: str = ""
+    media_type: str = ""
+    width: int = 0
+    height: int = 0
+    size_bytes: int = 0
+
+
+class GetAsset(msgspec.Struct, frozen=True):
+    """→ AssetView (for HEAD)."""
+
+    tenant: str
+    app: str
+    asset: str
+
+
+class GrantRead(msgspec.Struct, frozen=True):
+    """May these bytes be returned? The audit leaf is committed before the key is released. → ReadTicket."""
+
+    tenant: str
+    app: str
+    asset: str
+    public: bytes
+    revoke_url: str  # the owner POSTs {grant} here when it erases; the gateway wipes and answers 200 within 500 ms
+
+
+class RenewRead(msgspec.Struct, frozen=True):
+    """Bytes still flow. → Renewed."""
+
+    partition: int
+    grant: str
+
+
+class EndRead(msgspec.Struct, frozen=True):
+    """The gateway wiped the key. `complete`: the last byte of a whole GET was sent. → Done."""
+
+    partition: int
+    grant: str
+    complete: bool
+
+
+class DeleteAsset(msgspec.Struct, frozen=True):
+    """→ Done, once it is hidden; erasure goes on."""
+
+    tenant: str
+    app: str
+    asset: str
+
+
+class DeleteJob(msgspec.Struct, frozen=True):
+    """Cancel it if it runs, erase all that it holds. → Done."""
+
+    tenant: str
+    app: str
+    job: str
+
+
+class DeleteSubject(msgspec.Struct, frozen=True):
+    """Erase everything of this subject in this app. → Done."""
+
+    tenant: str
+    app: str
+    subject: str
+
+
+class GetReceipt(msgspec.Struct, frozen=True):
+    """→ ReceiptReply."""
+
+    leaf: str  # hex of the asset's commitment
+
+
+# -- replies -----------------------------------------------------------------------------------------------------
+
+
+class ConsentView(msgspec.Struct, frozen=True):
+    """A consent as recorded."""
+
+    purpose: str
+    version: str
+    granted: bool
+    at: float
+
+
+class AssetView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a tenant may know of an asset; `salt` opens its receipt."""
+
+    id: str
+    role: str
+    n: int
+    state: str
+    data_class: str
+    clause: str
+    promised: str  # the promise in words
+    ceiling: float
+    due: float
+    leaf: str
+    salt: str
+    media_type: str = ""
+    size_bytes: int = 0
+    on_return: bool = False
+
+
+class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Job status. `assets` is empty once the job is content-free."""
+
+    id: str
+    state: str
+    stage: str
+    seq: int
+    created_at: float
+    progress: float = 0.0
+    step: str = ""  # what the engine is doing
+    eta_s: float | None = None
+    queue_position: int | None = None
+    reason: str = ""
+    assets: tuple[AssetView, ...] = ()
+    now: float = 0.0  # the promise clock, so that a client can tell how long is left
+
+
+class WriteTicket(msgspec.Struct, frozen=True):
+    """Where and under which key the upload is sealed."""
+
+    grant: str
+    asset: str
+    put_url: str
+    sealed_key: bytes
+    max_bytes: int
+    max_pixels: int
+    max_duration_s: float
+    accept: tuple[str, ...]  # media types
+
+
+class ReadTicket(msgspec.Struct, frozen=True):
+    """Where the ciphertext is, and its key, for one response."""
+
+    grant: str
+    get_url: str
+    sealed_key: bytes
+    media_type: str
+    size_bytes: int
+    until: float  # real time: the grant's end unless renewed
+
+
+class Renewed(msgspec.Struct, frozen=True):
+    """The grant lives until then (real time)."""
+
+    until: float
+
+
+class Done(msgspec.Struct, frozen=True):
+    """It is so."""
+
+    at: float
+
+
+class ReceiptReply(msgspec.Struct, frozen=True):
+    """The receipt file, as `mayfly receipt verify` reads it."""
+
+    file: bytes
+
+
+VERBS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
+    "put_consent": (PutConsent, ConsentView),
+    "submit": (Submit, JobView),
+    "get_job": (GetJob, JobView),
+    "grant_write": (GrantWrite, WriteTicket),
+    "end_write": (EndWrite, JobView),
+    "get_asset": (GetAsset, AssetView),
+    "grant_read": (GrantRead, ReadTicket),
+    "renew_read": (RenewRead, Renewed),
+    "end_read": (EndRead, Done),
+    "delete_asset": (DeleteAsset, Done),
+    "delete_job": (DeleteJob, Done),
+    "delete_subject": (DeleteSubject, Done),
+    "get_receipt": (GetReceipt, ReceiptReply),
+}

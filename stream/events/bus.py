@@ -1,0 +1,97 @@
+"""Events between agents. Headers carry ids only; a body, where there is one, is sealed under the job's key."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stream.events.codec import Codec
+
+
+class UploadReceived(msgspec.Struct, frozen=True, tag="upload.received"):
+    """An input's ciphertext is in custody."""
+
+    job: str
+    asset: str
+    at: float
+
+
+class DetectRequested(msgspec.Struct, frozen=True, tag="detect.requested"):
+    """All inputs are there: look for faces and poses."""
+
+    job: str
+    at: float
+
+
+class DetectCompleted(msgspec.Struct, frozen=True, tag="detect.completed"):
+    """An attempt of the detect stage ended; the body is an Outcome."""
+
+    job: str
+    fence: int
+    at: float
+
+
+class GenerateRequested(msgspec.Struct, frozen=True, tag="generate.requested"):
+    """Make the result."""
+
+    job: str
+    at: float
+
+
+class GenerateCompleted(msgspec.Struct, frozen=True, tag="generate.completed"):
+    """An attempt of the generate stage ended; the body is an Outcome."""
+
+    job: str
+    fence: int
+    at: float
+
+
+class ExpireDue(msgspec.Struct, frozen=True, tag="expire.due"):
+    """These assets' moment has come, by deadline or by request."""
+
+    assets: tuple[str, ...]
+    cause: str
+    at: float
+
+
+class ExpireCompleted(msgspec.Struct, frozen=True, tag="expire.completed"):
+    """Objects and rows are gone, absence was verified."""
+
+    receipt: int
+    count: int
+    at: float
+
+
+class OutputFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an engine made, as it tells the owner. No media."""
+
+    role: str
+    size_bytes: int
+    media_type: str = ""
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How an attempt ended. `status`: succeeded | failed | cancelled. `kind`: transient | resource | permanent."""
+
+    status: str
+    kind: str = ""
+    reason: str = ""  # stable kind of the error
+    outputs: tuple[OutputFacts, ...] = ()
+    facts: dict[str, float] = {}  # faces, poses, ...: numbers only
+    seconds: float = 0.0
+    wiped: bool = False
+
+
+Event = (
+    UploadReceived
+    | DetectRequested
+    | DetectCompleted
+    | GenerateRequested
+    | GenerateCompleted
+    | ExpireDue
+    | ExpireCompleted
+)
+
+bus: Codec[Event] = Codec(Event)

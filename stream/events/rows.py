@@ -1,0 +1,172 @@
+"""Rows of the ledger: the header in clear, the body sealed (a job's under the job's key, a subject's under theirs)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from stream.events.codec import Codec
+
+
+class JobState(StrEnum):
+    """Where a job is. `ENDING`: promised keys are dying; its end is not yet announced (R7)."""
+
+    AWAITING = "awaiting"  # inputs
+    QUEUED = "queued"
+    LEASED = "leased"
+    ENDING = "ending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def ended(self) -> bool:
+        """No further work and no further announcement."""
+        return self in _ENDED
+
+
+_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
+
+
+class Stage(StrEnum):
+    """Which work a queued or leased job waits for."""
+
+    DETECT = "detect"
+    GENERATE = "generate"
+
+
+class AssetState(StrEnum):
+    """Where an asset is. `HIDDEN`: no API returns it. `DEAD`: its key is gone, its ciphertext awaits the sweeper."""
+
+    PENDING = "pending"  # row and key committed, bytes not yet there
+    STORED = "stored"
+    HIDDEN = "hidden"
+    DEAD = "dead"
+
+
+class JobHead(msgspec.Struct, frozen=True, tag="job", omit_defaults=True):
+    """What outlives a job's key. Times are epoch seconds on the promise clock."""
+
+    app: str
+    state: JobState
+    created_at: float
+    due: float  # the row itself ends here
+    page: bytes = b""  # of the job's key; empty once it is content-free
+    bucket: bytes = b""
+    stage: Stage = Stage.DETECT
+    fence: int = 0
+    actor: str = ""  # which engine actor holds the lease `fence`
+    ending: JobState | None = None  # what ENDING turns into
+    ended_at: float = 0.0
+    reason: str = ""  # stable kind of a failure; never text from a user
+
+
+class JobBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a job is about: sealed under the job's own key."""
+
+    tenant: str
+    subject: str  # id of the subject's row
+    operation: str
+    params: bytes  # canonical JSON
+    choice: str
+    inputs: tuple[str, ...]
+    features: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    attempts: int = 0
+    idempotency: bytes = b""  # digest of (tenant, subject, key)
+    fingerprint: bytes = b""  # digest of the request's body: same key, other body is a conflict
+    facts: dict[str, float] = {}
+
+
+class AssetHead(msgspec.Struct, frozen=True, tag="asset", omit_defaults=True):
+    """What a sweeper needs after the asset's key is dead."""
+
+    app: str
+    data_class: str
+    state: AssetState
+    job: str
+    role: str  # input | feature | result
+    object: str  # random name in custody
+    page: bytes
+    bucket: bytes
+    created_at: float
+    ceiling: float  # the promise: never readable at this moment
+    due: float  # when we act
+    clause: str
+    leaf: bytes  # commitment H(salt ‖ id ‖ class ‖ due) that a receipt will cover
+    on_return: bool = False  # gone once its first complete GET ended
+    urls_until: float = 0.0  # real time: a holder that did not acknowledge its wipe may still write until then
+    hidden_at: float = 0.0
+    unreadable_at: float = 0.0
+    cause: str = ""
+    receipt: int = -1  # index of the receipt's leaf in the partition's log
+
+
+class AssetBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an asset is: sealed under a key derived from its own data key."""
+
+    tenant: str
+    subject: str
+    salt: bytes
+    media_type: str = ""
+    size_bytes: int = 0  # of the plaintext
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    has_face: bool | None = None  # None: not examined, presumed to hold one (R11)
+
+
+class SubjectHead(msgspec.Struct, frozen=True, tag="subject", omit_defaults=True):
+    """A subject of one app and tenant."""
+
+    app: str
+    page: bytes
+    bucket: bytes
+    created_at: float
+
+
+class Consent(msgspec.Struct, frozen=True):
+    """Which version of which text was agreed to, when, and whether it still stands."""
+
+    purpose: str
+    version: str
+    granted: bool
+    at: float
+
+
+class SubjectBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who a subject is, to their tenant: sealed under the subject's key."""
+
+    tenant: str
+    name: str
+    consents: dict[str, Consent] = {}
+
+
+class Parked(msgspec.Struct, frozen=True, tag="parked"):
+    """An event that could not be handled, beside its original on the `parked` topic."""
+
+    topic: str
+    offset: int
+    reason: str  # stable kind
+    at: float
+    due: float
+
+
+class Offsets(msgspec.Struct, frozen=True, tag="offsets"):
+    """The next offset of each input topic of this partition: what is below it was applied."""
+
+    next: dict[str, int]
+
+
+class Owner(msgspec.Struct, frozen=True, tag="owner"):
+    """Who serves a partition: on the `owners` topic, written inside the ledger's transaction."""
+
+    address: str
+    epoch: int
+
+
+Row = JobHead | AssetHead | SubjectHead | Parked | Offsets | Owner
+
+rows: Codec[Row] = Codec(Row)
