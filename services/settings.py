@@ -1,4 +1,4 @@
-"""Settings: one JSON file (0600, since it holds secrets), named by MAYFLY_SETTINGS; no number of them lives elsewhere."""
+"""Settings: one JSON file (0600, since it holds secrets), named by MAYFLY_SETTINGS."""
 
 from __future__ import annotations
 

@@ -36,6 +36,7 @@ TOMBSTONE_S = 24 * 3600
 
 MAX_MESSAGE_BYTES = 1 << 20  # of a batch, not of a record: producers keep theirs below it
 MAX_VALUE_BYTES = 900_000
+METADATA_POLL_S = 0.05
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -107,8 +108,8 @@ async def create(bootstrap: str, topics: tuple[Topic, ...], *, partitions: int, 
         await admin.create_topics(
             [NewTopic(t.name, partitions if t.partitioned else 1, replication, topic_configs=t.config) for t in missing]
         )
-        while missing and not {topic.name for topic in missing} <= set(await admin.list_topics()):
-            await asyncio.sleep(0.05)  # metadata spreads after the controller's answer
+        while not {topic.name for topic in missing} <= set(await admin.list_topics()):  # noqa: ASYNC110
+            await asyncio.sleep(METADATA_POLL_S)  # metadata spreads after the controller's answer
     finally:
         await admin.close()
 

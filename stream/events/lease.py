@@ -1,0 +1,71 @@
+"""What workers, the scheduler and engine actors say to each other. Ids, URLs and sealed keys only: never plaintext."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stream.events.bus import Outcome
+
+
+class Work(msgspec.Struct, frozen=True):
+    """A job that wants an actor. Soft state: the ledger is the truth, and a worker submits it again at need."""
+
+    job: str
+    worker: str  # who long-polls for the proposal
+    pool: str  # which engine
+    lane: str  # interactive | standard | batch
+    tenant: str  # opaque
+    cost_s: float  # predicted, in seconds of one actor
+    deadline: float  # promise clock
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """This actor will take that job, if the owner commits a lease for it. `public`: a key pair for this lease alone."""
+
+    job: str
+    actor: str  # its name in Ray
+    public: bytes
+    offer: int  # which of the actor's key pairs
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """One ciphertext to fetch or to make: `sealed_key` is the data key, HPKE-sealed to the lease's public key."""
+
+    role: str
+    asset: str
+    url: str
+    sealed_key: bytes
+    size_bytes: int = 0
+
+
+class Task(msgspec.Struct, frozen=True):
+    """All that an actor is told. Parameters are sealed too: they may be personal."""
+
+    job: str
+    fence: int
+    app: str
+    operation: str
+    offer: int
+    inputs: tuple[Piece, ...]
+    outputs: tuple[Piece, ...]
+    sealed_params: bytes
+    seed: int = 0
+
+
+class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where an attempt is. `outcome` is set once, and kept until the owner acknowledges it."""
+
+    job: str
+    fence: int
+    seq: int
+    step: str = ""
+    fraction: float = 0.0
+    outcome: Outcome | None = None
+    known: bool = True  # False: this actor never heard of that fence
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A queued job's position (0 is next) and the seconds until its start, as predicted."""
+
+    position: int
+    eta_s: float
