@@ -1,0 +1,180 @@
+"""Where the key of a tree's root is wrapped, outside Kafka: one store per partition, many adapters, one contract.
+
+A version is used by one attempt only: an aborted root may be in the log under the version it was given. Destroying
+takes what is *older* than a version, never "all but" it: a former owner that stalled while opening would destroy its
+successor's. Older only is monotone: any owner, any order, any repetition is safe, and a newer version left by a failed
+attempt holds only what was live then and dies with the next erasing commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, ParamSpec, Protocol, TypeVar
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from stream.errors import BrokenPromise, StoreUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SECRET_BYTES = 32
+NONCE_BYTES = 12
+
+
+class RootStore(Protocol):
+    """Wraps root keys under versions that can be destroyed. All raise RootStoreUnavailable when it does not answer."""
+
+    @property
+    def claim(self) -> str:
+        """What destroying promises here, in a sentence: printed at start, and part of every receipt."""
+        ...
+
+    async def used(self) -> bool:
+        """Was a version ever made? Then a `keys` topic without a root was lost, and must not be started anew."""
+        ...
+
+    async def wrap(self, key: bytes) -> bytes:
+        """`key` (32 bytes) wrapped under a version that nobody used before, which the result names (`version_of`)."""
+        ...
+
+    async def unwrap(self, wrapped: bytes) -> bytes:
+        """The key, while its version lives. Raises RootGone."""
+        ...
+
+    async def destroy_before(self, wrapped: bytes) -> None:
+        """Destroy every version older than that of `wrapped`; no newer one, and not its own."""
+        ...
+
+
+class RootGone(BrokenPromise):
+    """The version that wrapped this root does not live here: an old `keys` topic, or another partition's store."""
+
+    kind: ClassVar[str] = "root-gone"
+
+
+class RootStoreUnavailable(StoreUnavailable):
+    """The root store did not answer: nothing was destroyed that is needed, and nothing is promised."""
+
+    kind: ClassVar[str] = "root-store-unavailable"
+
+
+def version_of(wrapped: bytes) -> str:
+    """The version's name as receipts state it, such as `file:v12`: the first two of a wrapped key's three parts."""
+    return b":".join(wrapped.split(b":", 2)[:2]).decode("ascii", "replace")
+
+
+class FileRootStore:
+    """Versions as files of one folder per partition, mode 0600. Wrapped keys read `file:v12:` and base64.
+
+    File calls run in a thread: one synced write took 0.36 ms in the median and 5.7 ms at worst on an idle disk, a
+    thread costs 0.08 ms, and the loop that would wait is the one that renews leases.
+    """
+
+    claim = (
+        "file: root keys are overwritten with zeros and unlinked; a disk, its snapshots or a backup of this folder"
+        " may keep what was overwritten, so this claim is weaker than an HSM's"
+    )
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __repr__(self) -> str:
+        return f"FileRootStore({str(self._folder)!r})"
+
+    async def used(self) -> bool:
+        """See RootStore."""
+        return bool(await self._threaded(self._versions))
+
+    async def wrap(self, key: bytes) -> bytes:
+        """See RootStore."""
+        return await self._threaded(self._wrap, key)
+
+    async def unwrap(self, wrapped: bytes) -> bytes:
+        """See RootStore."""
+        return await self._threaded(self._unwrap, wrapped)
+
+    async def destroy_before(self, wrapped: bytes) -> None:
+        """See RootStore. The newest version always stays, so its number marks what was ever used."""
+        await self._threaded(self._destroy_before, wrapped)
+
+    async def _threaded(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await asyncio.to_thread(work, *args, **kwargs)
+        except OSError as error:  # its text names paths, never content
+            raise RootStoreUnavailable(f"expected {self} to be readable and writable: {error}") from error
+
+    def _wrap(self, key: bytes) -> bytes:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        version, secret = max(self._versions(), default=0) + 1, os.urandom(SECRET_BYTES)
+        while True:
+            try:
+                # Exclusive creation is the reservation: a former owner that wraps at the same moment gets another.
+                self._write(version, secret, os.O_CREAT | os.O_EXCL)
+                break
+            except FileExistsError:
+                version += 1
+        name, nonce = b"file:v%d" % version, os.urandom(NONCE_BYTES)
+        return name + b":" + base64.b64encode(nonce + AESGCM(secret).encrypt(nonce, key, name))
+
+    def _unwrap(self, wrapped: bytes) -> bytes:
+        version = _number(wrapped)
+        name, _, text = wrapped.rpartition(b":")
+        try:
+            sealed, secret = base64.b64decode(text, validate=True), self._path(version).read_bytes()
+            return AESGCM(secret).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], name)
+        except (FileNotFoundError, InvalidTag, binascii.Error, ValueError):
+            raise RootGone(
+                f"expected {version_of(wrapped)} to open this root, but it does not live in this store: the `keys`"
+                " topic is older than its store, or another's; bring the topic back from a replica, never a backup"
+            ) from None
+
+    def _destroy_before(self, wrapped: bytes) -> None:
+        limit = _number(wrapped)
+        for version in sorted(self._versions()):
+            if version < limit:
+                self._write(version, bytes(SECRET_BYTES), 0)
+                self._path(version).unlink(missing_ok=True)
+        self._sync_folder()
+
+    def _versions(self) -> list[int]:
+        try:
+            return [int(path.name[1:]) for path in self._folder.iterdir() if path.name.startswith("v")]
+        except FileNotFoundError:
+            return []
+
+    def _path(self, version: int) -> Path:
+        return self._folder / f"v{version}"
+
+    def _write(self, version: int, data: bytes, flags: int) -> None:
+        try:
+            file = os.open(self._path(version), os.O_WRONLY | flags, 0o600)
+        except FileNotFoundError:
+            return  # destroyed meanwhile, by a former owner that knew it was old
+        try:
+            os.write(file, data)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _number(wrapped: bytes) -> int:
+    """Raises RootGone for what no FileRootStore wrapped."""
+    kind, _, version = version_of(wrapped).partition(":v")
+    if kind != "file" or not version.isdecimal():
+        raise RootGone(f"expected a root wrapped by a file store, got {len(wrapped)} bytes of another store's")
+    return int(version)
