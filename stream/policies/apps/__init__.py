@@ -1,0 +1,1 @@
+"""The published policies, one TOML file each, named by the app's key."""

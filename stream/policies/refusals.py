@@ -1,0 +1,86 @@
+"""Why a request may not begin: one class per kind, each an error that a gateway reports as it is."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from stream.errors import BadRequest
+
+
+class Refusal(BadRequest):
+    """The policy, or the platform, does not allow this. `clause`: what decided, where a clause did."""
+
+    def __init__(self, message: str, clause: str = "", retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.clause = clause
+        self.retry_after_s = retry_after_s
+
+
+class OperationNotOffered(Refusal):
+    """The app's policy has no such operation."""
+
+    kind: ClassVar[str] = "operation-not-offered"
+    status: ClassVar[int] = 403
+
+
+class OnDeviceOnly(Refusal):
+    """The policy keeps this operation on the user's device: no server may see its input."""
+
+    kind: ClassVar[str] = "on-device-only"
+    status: ClassVar[int] = 403
+
+
+class OperationNotAvailable(Refusal):
+    """Offered, but no engine here performs it."""
+
+    kind: ClassVar[str] = "operation-not-available"
+    status: ClassVar[int] = 501
+
+
+class WrongInputs(Refusal):
+    """Not the inputs that the operation takes."""
+
+    kind: ClassVar[str] = "wrong-inputs"
+    status: ClassVar[int] = 422
+
+
+class UnknownParams(Refusal):
+    """A parameter that the engine does not know: nothing is collected that is not used."""
+
+    kind: ClassVar[str] = "unknown-params"
+    status: ClassVar[int] = 422
+
+
+class BadChoice(Refusal):
+    """A choice that the app does not give."""
+
+    kind: ClassVar[str] = "bad-choice"
+    status: ClassVar[int] = 422
+
+
+class ConsentMissing(Refusal):
+    """A consent that must stand before a byte is taken is not recorded."""
+
+    kind: ClassVar[str] = "consent-missing"
+    status: ClassVar[int] = 403
+
+
+class QuotaExceeded(Refusal):
+    """This subject has as many jobs as they may."""
+
+    kind: ClassVar[str] = "quota-exceeded"
+    status: ClassVar[int] = 429
+
+
+class UnknownPurpose(Refusal):
+    """A consent that the policy does not ask for is not recorded."""
+
+    kind: ClassVar[str] = "unknown-purpose"
+    status: ClassVar[int] = 404
+
+
+class WrongConsentVersion(Refusal):
+    """Consent to a text that is not the one in force."""
+
+    kind: ClassVar[str] = "wrong-consent-version"
+    status: ClassVar[int] = 409

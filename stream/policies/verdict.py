@@ -1,0 +1,175 @@
+"""May this request begin? Asked before any byte is taken, from the policy and what the owner knows.
+
+The order of the checks is part of the contract: what the app offers, where it runs, whether we can do it; then the
+caller's own mistakes (inputs, parameters, choice); then the subject's consent; the quota last, so that a request that
+could never be right costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from stream.policies.checks import suggest
+from stream.policies.model import Consent, Operation, Policy
+from stream.policies.refusals import (
+    BadChoice,
+    ConsentMissing,
+    OnDeviceOnly,
+    OperationNotAvailable,
+    OperationNotOffered,
+    QuotaExceeded,
+    Refusal,
+    UnknownParams,
+    UnknownPurpose,
+    WrongConsentVersion,
+    WrongInputs,
+)
+from stream.policies.vocabulary import Choice, Place
+
+
+class JobRequest(msgspec.Struct, frozen=True):
+    """What of a request the policy judges. `params`: the names only; values are nobody's business here."""
+
+    operation: str
+    choice: str
+    n_inputs: int
+    params: frozenset[str] = frozenset()
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """Jobs of this subject that have not ended, and how many may be."""
+
+    used: int
+    limit: int
+    retry_after_s: float = 1.0
+
+
+class Granted(msgspec.Struct, frozen=True, tag="granted"):
+    """Begin. `policy_hash` goes into the job's receipts (R16)."""
+
+    operation: Operation
+    choice: Choice
+    policy_hash: str
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """Do not. `kind` and `status` are the refusal's; `clause` is empty where no clause decided."""
+
+    kind: str
+    status: int
+    clause: str
+    message: str
+    retry_after_s: float = 0.0
+
+
+Available = Mapping[str, Collection[str]]
+"""Operations that an engine here performs → the names of the parameters that it knows."""
+
+
+def decide(
+    policy: Policy,
+    request: JobRequest,
+    *,
+    consents: Collection[tuple[str, str]],
+    available: Available,
+    quota: Quota | None = None,
+) -> Granted | Refused:
+    """The verdict. `consents`: (purpose, version) of those that stand for this subject."""
+    try:
+        operation = _offered(policy, request)
+        _available(operation, available)
+        _inputs(operation, request)
+        _params(operation, request, available[operation.name])
+        choice = _choice(policy, request)
+        _consents(policy, operation, consents)
+        _quota(quota)
+    except Refusal as refusal:
+        return Refused(refusal.kind, refusal.status, refusal.clause, str(refusal), refusal.retry_after_s)
+    return Granted(operation, choice, policy.hash)
+
+
+def consent(policy: Policy, purpose: str, version: str, *, granted: bool) -> Consent:
+    """The consent that a subject gives or withdraws. Raises UnknownPurpose, WrongConsentVersion.
+
+    Given, it must be to the text in force; withdrawn, it may be to any: nothing stands in the way of a withdrawal.
+    """
+    known = policy.consent(purpose)
+    if known is None:
+        purposes = [one.purpose for one in policy.consents]
+        listed = ", ".join(purposes) or "none"
+        raise UnknownPurpose(f"expected a purpose that {policy.app} asks consent for: {listed}")
+    if granted and version != known.version:
+        raise WrongConsentVersion(
+            f"expected consent to version {known.version!r} of the text, the one in force", known.clause
+        )
+    return known
+
+
+def _offered(policy: Policy, request: JobRequest) -> Operation:
+    operation = policy.operation(request.operation)
+    if operation is None:
+        names = [one.name for one in policy.operations]
+        hint = suggest(request.operation, names)
+        raise OperationNotOffered(f"expected one of {', '.join(names)}{hint}", policy.clause)
+    if operation.runs is Place.DEVICE:
+        raise OnDeviceOnly(
+            f"{operation.name} runs on the user's device only: send no pictures for it", operation.clause
+        )
+    return operation
+
+
+def _available(operation: Operation, available: Available) -> None:
+    if operation.name not in available:
+        raise OperationNotAvailable(
+            f"{operation.name} is offered, but no engine here performs it yet", operation.clause
+        )
+
+
+def _inputs(operation: Operation, request: JobRequest) -> None:
+    if request.n_inputs != len(operation.inputs):
+        wanted = ", ".join(f"{one.role} ({' or '.join(one.accepts)})" for one in operation.inputs)
+        raise WrongInputs(
+            f"expected {len(operation.inputs)} inputs for {operation.name}: {wanted}; got {request.n_inputs}",
+            operation.clause,
+        )
+
+
+def _params(operation: Operation, request: JobRequest, known: Collection[str]) -> None:
+    unknown = sorted(request.params - set(known))
+    if unknown:
+        listed = ", ".join(sorted(known)) or "none"
+        raise UnknownParams(f"expected parameters among: {listed}{suggest(unknown[0], known)}", operation.clause)
+
+
+def _choice(policy: Policy, request: JobRequest) -> Choice:
+    given = (*policy.choices, Choice.NONE)
+    try:
+        choice = Choice.of(request.choice)
+    except ValueError:
+        choice = None
+    if choice not in given:
+        clause = next((one.clause for one in policy.promises if one.when.choice), policy.clause)
+        raise BadChoice(f"expected a choice among {', '.join(given)}{suggest(request.choice, given)}", clause)
+    return choice
+
+
+def _consents(policy: Policy, operation: Operation, standing: Collection[tuple[str, str]]) -> None:
+    for purpose in operation.consents:
+        known = policy.consent(purpose)
+        assert known is not None  # the compiler checked it
+        if (purpose, known.version) not in standing:
+            raise ConsentMissing(
+                f"expected the subject's consent {purpose!r} to version {known.version!r} of its text; record it "
+                f"with PUT /v1/{policy.app}/subjects/{{subject}}/consents/{purpose}, then send this again",
+                known.clause,
+            )
+
+
+def _quota(quota: Quota | None) -> None:
+    if quota is not None and quota.used >= quota.limit:
+        raise QuotaExceeded(
+            f"expected fewer than {quota.limit} unfinished jobs of this subject: wait for one to end",
+            retry_after_s=quota.retry_after_s,
+        )

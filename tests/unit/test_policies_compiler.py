@@ -1,0 +1,246 @@
+"""The compiler: what is right compiles, and what is wrong says where, why and what was meant."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from stream.errors import BadRequest
+from stream.policies import durations
+from stream.policies.compiler import APPS, EXTRA_ENV, BadPolicy, UnknownApp, compile_policy, find, load, load_all
+from stream.policies.vocabulary import Bound, Choice, Clock, DataClass, Features, OperationName
+from stream.policies.words import explain, promised
+
+EXTRA = Path(__file__).parents[1] / "policies"
+
+GOOD = """\
+app = "demo"
+title = "Demo"
+source = "900"
+clause = "900 §1"
+choices = ["save"]
+
+[[consent]]
+purpose = "face_processing"
+version = "1"
+text = "Yes."
+clause = "900 §2"
+
+[[operation]]
+name = "anime"
+inputs = [{ role = "photo", accepts = ["image"], class = "upload_image" }]
+outputs = ["result_image"]
+consents = ["face_processing"]
+features = "step"
+clause = "900 §1"
+
+[[promise]]
+of = ["upload_image", "result_image", "face_feature", "processing_record"]
+clock = ["upload_received"]
+at_most = "24 h"
+clause = "900 §4"
+reading = "G1"
+"""
+
+
+def compiled(text=GOOD, **options):
+    return compile_policy(text.encode(), "demo.toml", **options)
+
+
+def complaint(old, new):
+    assert old in GOOD
+    with pytest.raises(BadPolicy) as caught:
+        compiled(GOOD.replace(old, new))
+    return str(caught.value)
+
+
+def test_genzo_is_what_its_text_says():
+    genzo = load("genzo")
+    assert genzo.hash == hashlib.sha256((APPS / "genzo.toml").read_bytes()).hexdigest()
+    assert {one.name for one in genzo.operations} == {
+        OperationName.STYLIZATION,
+        OperationName.IMAGE_TO_VIDEO,
+        OperationName.AI_DANCE,
+        OperationName.CLOTHING_CHANGE,
+        OperationName.FACE_SWAP,
+    }
+    assert all(one.consents == ("face_processing",) and one.features is Features.STEP for one in genzo.operations)
+    assert genzo.choices == (Choice.SAVE, Choice.DISCARD)
+    assert not genzo.dated
+    swap = genzo.operation("face_swap")
+    assert [one.data_class for one in swap.inputs] == [DataClass.FACE_IMAGE, DataClass.UPLOAD_IMAGE]
+    assert genzo.operation("portrait_effect") is None
+    assert genzo.ram_only(DataClass.USAGE_EVENT)
+    (face,) = [one for one in genzo.promises_of(DataClass.FACE_IMAGE) if isinstance(one.at_most, int)]
+    assert (face.at_most, face.clocks, face.clause) == (
+        72 * 3600,
+        (Clock.UPLOAD_RECEIVED,),
+        "000 §4.1 Facial Data",
+    )
+
+
+def test_every_word_of_a_promise_can_be_read_by_people():
+    genzo = load("genzo")
+    face = genzo.promises_of(DataClass.FACE_FEATURE)[0]
+    assert explain(face) == "at most 72 h after upload_received (000 §4.1 Facial Data; G2)"
+    said = promised(genzo, "result_image", choice="", has_face=None)
+    assert "gone once returned" in said
+    assert "deletion_requested" not in said
+    assert promised(genzo, "usage_event", choice="", has_face=None).startswith("in memory only (000 §2.2")
+
+
+def test_extra_policies_come_from_the_named_folder_only(monkeypatch):
+    monkeypatch.delenv(EXTRA_ENV, raising=False)
+    assert set(load_all()) == {path.stem for path in APPS.glob("*.toml")}
+    monkeypatch.setenv(EXTRA_ENV, str(EXTRA))
+    assert load("testapp").operation("noop") is not None
+    monkeypatch.setenv(EXTRA_ENV, str(EXTRA / "missing"))
+    with pytest.raises(BadPolicy, match=EXTRA_ENV):
+        load_all()
+
+
+def test_an_app_without_a_policy_is_unknown():
+    with pytest.raises(UnknownApp) as caught:
+        find({}, "other")
+    assert (caught.value.kind, caught.value.status) == ("unknown-app", 404)
+    assert isinstance(caught.value, BadRequest)
+
+
+def test_what_exists_for_tests_is_never_published():
+    text = (EXTRA / "testapp.toml").read_bytes()
+    assert compile_policy(text, "testapp.toml", for_tests=True).operation("noop")
+    with pytest.raises(BadPolicy, match=r"testapp.toml:10: noop is for tests only"):
+        compile_policy(text, "testapp.toml")
+
+
+def test_a_good_policy_compiles():
+    policy = compiled()
+    assert [one.at_most for one in policy.promises] == [24 * 3600] * 4
+    assert policy.operation("anime").classes == ("upload_image", "face_feature", "result_image")
+
+
+def test_the_policy_in_the_manual_compiles():
+    manual = (Path(__file__).parents[2] / "docs" / "promises.md").read_text()
+    example = manual.split("```toml\n")[1].split("```")[0]
+    assert compiled(example).dated == "2026-05-06"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            'clock = ["upload_received"]',
+            'clock = ["uplod_received"]',
+            ["demo.toml:23:", "'upload_received'?", "900 §4"],
+        ),
+        ('class = "upload_image"', 'class = "upload_imag"', ["demo.toml:15:", "'upload_image'?", "900 §1"]),
+        ('name = "anime"', 'name = "anim"', ["demo.toml:14:", "did you mean 'anime'?"]),
+        ('at_most = "24 h"', 'at_mots = "24 h"', ["demo.toml:24:", "did you mean 'at_most'?", "900 §4"]),
+        ('at_most = "24 h"', 'at_most = "24h"', ["demo.toml:24:", "900 §4", "'72 h'"]),
+        ('at_most = "24 h"', 'at_most = "immediatly"', ["demo.toml:24:", "did you mean 'immediately'?"]),
+        ('at_most = "24 h"\nclause = "900 §4"\n', 'at_most = "24 h"\n', ["demo.toml:21:", "missing", "`clause`"]),
+        ('clause = "900 §4"', 'clause = "901 §4"', ["demo.toml:25:", "begins with '900'", "900 silent"]),
+        ('reading = "G1"', 'reading = "R17"', ["demo.toml:26:", "'G1, R11'"]),
+        ('purpose = "face_processing"', 'purpose = "faces"', ["demo.toml:17:", "no consent has the purpose"]),
+        ('choices = ["save"]', 'choices = ["sav"]', ["demo.toml:5:", "did you mean 'save'?"]),
+        ('app = "demo"', 'app = "other"', ["demo.toml:1:", "file's name"]),
+        ('clause = "900 §1"\nchoices', 'clause = "§1"\nchoices', ["demo.toml:4:", "begins with '900'"]),
+        ('outputs = ["result_image"]', 'outputs = ["upload_image"]', ["demo.toml:16:", "upload_image is no result"]),
+        ('clock = ["upload_received"]\n', "", ["demo.toml:21:", "expected a clock", "900 §4"]),
+        ('at_most = "24 h"', 'at_most = "no_limit"', ["demo.toml:24:", "media never"]),
+        ('at_most = "24 h"', 'at_most = "on_return"', ["demo.toml:24:", "only results are returned"]),
+        ('title = "Demo"', 'title = "Demo', ["demo.toml", "line 2"]),
+        ('title = "Demo"\n', "", ["demo.toml:1:", "`title`"]),
+        (", class =", ', class = "x", class =', ["demo.toml", "line 15"]),
+        (
+            'inputs = [{ role = "photo", accepts = ["image"], class = "upload_image" }]',
+            "inputs = []",
+            [":15:", "one input"],
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(old, new, said):
+    message = complaint(old, new)
+    for part in said:
+        assert part in message, message
+
+
+def test_a_gap_names_the_operation_the_class_and_the_case():
+    message = complaint('"result_image", "face_feature"', '"face_feature"')
+    assert "demo.toml:13: anime makes result_image, which nothing bounds" in message
+    message = complaint('at_most = "24 h"', 'at_most = "24 h"\nwhen = { choice = ["save"] }')
+    assert "choice = none, face = true" in message
+    assert "choice = save" not in message
+
+
+def test_a_clock_that_may_never_start_is_not_enough():
+    message = complaint('clock = ["upload_received"]', 'clock = ["generation_completed"]')
+    assert "upload_image, which nothing bounds" in message
+    assert "a clock that must start, such as upload_received" in message
+
+
+def test_a_floor_is_refused_on_media_and_above_a_ceiling():
+    message = complaint('at_most = "24 h"', 'at_most = "24 h"\nat_least = "1 h"')
+    assert "demo.toml:25: upload_image: R2 knows floors only of" in message
+    log = """
+[[promise]]
+of = ["network_security_log"]
+clock = ["log_event_recorded"]
+at_most = "10 d"
+at_least = "184 d"
+clause = "900 §5"
+"""
+    with pytest.raises(BadPolicy, match=r"demo.toml:32: network_security_log: floor above ceiling.*900 §5"):
+        compiled(GOOD + log)
+    assert compiled(GOOD + log.replace('"10 d"', '"184 d"'))
+
+
+def test_features_that_must_stay_in_memory_have_no_step_of_their_own():
+    text = GOOD.replace('"face_feature", ', "") + (
+        '\n[[promise]]\nof = ["face_feature"]\nat_most = "ram_only"\nclause = "900 §4"\n'
+    )
+    with pytest.raises(
+        BadPolicy, match=r'demo\.toml:18: face_feature is promised to be RAM only: say features = "heap"'
+    ):
+        compiled(text)
+    assert compiled(text.replace('"step"', '"heap"')).ram_only("face_feature")
+
+
+def test_all_contradictions_are_told_at_once_each_once():
+    text = GOOD.replace('clause = "900 §4"', 'clause = "§4"').replace('reading = "G1"', 'reading = "soon"')
+    with pytest.raises(BadPolicy) as caught:
+        compiled(text)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_an_operation_is_offered_once():
+    again = GOOD[GOOD.index("[[operation]]") : GOOD.index("[[promise]]")]
+    with pytest.raises(BadPolicy, match="anime is offered twice"):
+        compiled(GOOD + again)
+
+
+@pytest.mark.parametrize(
+    ("text", "span_s", "back"),
+    [
+        ("90 s", 90, "90 s"),
+        ("10 min", 600, "10 min"),
+        ("3 d", 259_200, "72 h"),
+        ("72 h", 259_200, "72 h"),
+        ("15 working days", 15 * 86_400, "360 h"),
+        ("1 year", 365 * 86_400, "8760 h"),
+    ],
+)
+def test_durations(text, span_s, back):
+    assert durations.seconds(text) == span_s
+    assert durations.words(span_s) == back
+
+
+@pytest.mark.parametrize("text", ["", "0 h", "-1 h", "1.5 h", "72h", "72  h", "72 H", "1 fortnight", "9999999 h"])
+def test_no_other_durations(text):
+    with pytest.raises(ValueError, match="expected a number"):
+        durations.seconds(text)
+
+
+def test_bounds_are_words_or_seconds():
+    kinds = {one.at_most for one in load("genzo").promises}
+    assert {Bound.IMMEDIATELY, Bound.ON_RETURN, Bound.USER_CHOICE, Bound.WITH_ACCOUNT, 72 * 3600, 24 * 3600} <= kinds
