@@ -103,10 +103,9 @@ def gaps(policy: Policy) -> Iterator[Finding]:
 
     R3: at least one of its clocks must start; "until the user's choice" and "with the account" are ends too.
     """
-    makers = [(index, one, one.classes) for index, one in enumerate(policy.operations)]
     seen: set[DataClass] = set()
-    for index, operation, classes in makers:
-        for data_class in (*classes, DataClass.PROCESSING_RECORD):
+    for index, operation in enumerate(policy.operations):
+        for data_class in (*operation.classes, DataClass.PROCESSING_RECORD):
             if data_class in seen:
                 continue
             seen.add(data_class)

@@ -118,10 +118,13 @@ def compile_policy(source: bytes, file: str, *, for_tests: bool = False) -> Poli
     return policy
 
 
-def load_all() -> dict[str, Policy]:
-    """Every app's policy by its key: the published ones, and those of the extra folder if one is named."""
+def load_all(extra: str | None = None) -> dict[str, Policy]:
+    """Every app's policy by its key: the published ones, and those of the extra folder if one is named.
+
+    `extra`: that folder; empty for none, None to ask the environment. Published policies win over extra ones.
+    """
     policies = _folder(APPS, for_tests=False)
-    extra = os.environ.get(EXTRA_ENV)
+    extra = os.environ.get(EXTRA_ENV) if extra is None else extra
     return {**_folder(Path(extra), for_tests=True), **policies} if extra else policies
 
 

@@ -68,7 +68,7 @@ def ceiling(
     choice: str,
     has_face: bool | None,
     clocks: Mapping[Clock, float],
-    returned_within_s: int = RETURNED_WITHIN_S,
+    returned_within_s: float = RETURNED_WITHIN_S,
 ) -> Ceiling:
     """The earliest ceiling (R1) among the rows that apply.
 
@@ -126,7 +126,7 @@ def _numbered(policy: Policy, data_class: str) -> list[int]:
     return [one.at_most for one in policy.promises_of(data_class) if isinstance(one.at_most, int)]
 
 
-def _end(one: Promise, clocks: Mapping[Clock, float], returned_within_s: int) -> float:
+def _end(one: Promise, clocks: Mapping[Clock, float], returned_within_s: float) -> float:
     starts = [clocks[clock] for clock in one.clocks if clock in clocks]
     if Clock.GENERATION_COMPLETED in one.clocks and Clock.JOB_ENDED in clocks:
         starts.append(clocks[Clock.JOB_ENDED])  # R8: however the job ended

@@ -94,6 +94,7 @@ def test_extra_policies_come_from_the_named_folder_only(monkeypatch):
     assert set(load_all()) == {path.stem for path in APPS.glob("*.toml")}
     monkeypatch.setenv(EXTRA_ENV, str(EXTRA))
     assert load("testapp").operation("noop") is not None
+    assert "testapp" not in load_all("")
     monkeypatch.setenv(EXTRA_ENV, str(EXTRA / "missing"))
     with pytest.raises(BadPolicy, match=EXTRA_ENV):
         load_all()
