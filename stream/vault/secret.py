@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from typing import ClassVar, NoReturn, Self
+from typing import NoReturn, Self
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -42,7 +42,7 @@ class _Hidden:
     """Bytes of ours that nothing shows, copies by accident, or keeps after `wipe()`."""
 
     __slots__ = ("_raw", "_wiped")
-    __hash__: ClassVar[None]  # type: ignore[assignment]  # a mutable secret is no dictionary key
+    __hash__ = None  # type: ignore[assignment]  # what can be wiped is no dictionary key
 
     def __init__(self, raw: bytearray) -> None:
         self._raw = raw
