@@ -1,0 +1,133 @@
+"""The whole embedded stack behind one `async with`."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import msgspec
+
+from services.local.children import Children
+from services.local.endpoints import FILE_NAME, Endpoints
+from services.local.kafka import start_kafka
+from services.local.ray_head import Ray, start_ray
+from services.local.s3 import S3, start_s3
+
+RAM: Final = Path("/dev/shm")  # noqa: S108 - a tmpfs is the point: nothing below it reaches a disk
+RAM_PREFIX: Final = "mayfly-"
+DATA: Final = ("kafka", "s3")
+OURS: Final = ("kafka", "s3", "ray")
+
+T = TypeVar("T")
+
+
+class LocalStack:
+    """Kafka, S3 and, if asked for, a Ray head. Ready means served; leaving ends every process.
+
+    `children` is open for more: what a caller starts there ends before the stores do.
+    """
+
+    def __init__(
+        self, run_dir: Path, *, bucket: str = "mayfly", ray_cpus: float | None = None, keep: bool = False
+    ) -> None:
+        """run_dir: logs, pids, endpoints, data. keep: go on with the data of the boot before, else start empty.
+
+        ray_cpus: logical CPUs of a Ray head booted along with the rest; None leaves Ray to `ray()`.
+        """
+        self.run_dir = run_dir.resolve()
+        self.seconds: dict[str, float] = {}
+        """Name → boot time, for whoever wants to print it."""
+        self._bucket = bucket
+        self._ray_cpus = ray_cpus
+        self._keep = keep
+
+    async def __aenter__(self) -> Self:
+        """Boot all at once. Raises StackBusy, ChildFailed or MissingPart, and leaves nothing running."""
+        began = time.monotonic()
+        self.children = Children(self.run_dir)
+        try:
+            self._clear()
+            self.ram = Path(tempfile.mkdtemp(prefix=RAM_PREFIX, dir=RAM))
+            (self.run_dir / "ram").symlink_to(self.ram)
+            await self._boot()
+        except BaseException as error:
+            await self._close()
+            if isinstance(error, ExceptionGroup):  # one sentence: the first cause says it
+                raise error.exceptions[0] from None
+            raise
+        self.seconds["all"] = time.monotonic() - began
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def ray(self, *, cpus: float = 4) -> Endpoints:
+        """Boot the Ray head unless it runs already."""
+        if not self.endpoints.ray_address:
+            self._publish(await self._timed("ray", start_ray(self.children, temp_dir=self.ram / "ray", cpus=cpus)))
+        return self.endpoints
+
+    async def _boot(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            kafka = group.create_task(self._timed("kafka", start_kafka(self.children)))
+            s3 = group.create_task(self._timed("s3", start_s3(self.children, bucket=self._bucket, sockets=self.ram)))
+            ray = None
+            if self._ray_cpus is not None:
+                head = start_ray(self.children, temp_dir=self.ram / "ray", cpus=self._ray_cpus)
+                ray = group.create_task(self._timed("ray", head))
+        served: S3 = s3.result()
+        self.endpoints = Endpoints(
+            kafka=kafka.result(),
+            s3_url=served.url,
+            s3_access_key=served.access_key,
+            s3_secret_key=served.secret_key,
+            bucket=self._bucket,
+        )
+        self._publish(ray.result() if ray else None)
+
+    def _publish(self, ray: Ray | None) -> None:
+        if ray is not None:
+            self.endpoints = msgspec.structs.replace(
+                self.endpoints, ray_address=ray.address, ray_token_path=ray.token_path
+            )
+        self.endpoints.save(self.run_dir)
+
+    async def _timed(self, name: str, start: Awaitable[T]) -> T:
+        began = time.monotonic()
+        served = await start
+        self.seconds[name] = time.monotonic() - began
+        return served
+
+    async def _close(self) -> None:
+        """Callers' processes first, then what they talk to."""
+        try:
+            await self.children.stop([child.name for child in self.children.running() if child.name not in OURS])
+        finally:
+            await self.children.stop()
+            self._clear_ram()
+            (self.run_dir / FILE_NAME).unlink(missing_ok=True)
+            self.children.release()
+
+    def _clear(self) -> None:
+        """What a killed run left in memory goes; its data too, unless they are wanted."""
+        self._clear_ram()
+        (self.run_dir / FILE_NAME).unlink(missing_ok=True)
+        if not self._keep:
+            for name in DATA:
+                shutil.rmtree(self.run_dir / name, ignore_errors=True)
+
+    def _clear_ram(self) -> None:
+        link = self.run_dir / "ram"
+        if link.is_symlink():
+            target = link.readlink()
+            if target.parent == RAM and target.name.startswith(RAM_PREFIX):
+                shutil.rmtree(target, ignore_errors=True)
+            link.unlink()
