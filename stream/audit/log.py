@@ -1,0 +1,162 @@
+"""The tamper-evident log of one partition, as its owner holds it: append, settle, serve. Rebuilt by replaying `audit`.
+
+Each change returns an `Entry` to be written to the co-partitioned `audit` topic in the ledger's transaction. Nothing is
+served of what is not settled: a checkpoint over a leaf whose transaction is then lost would contradict the next one,
+and a log that contradicts itself is caught cheating. A change cannot be taken back: an owner whose commit fails exits.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+
+from stream.audit.checkpoint import Checkpoint, origin_of, sign_note
+from stream.audit.grants import Grant
+from stream.audit.merkle import Tree
+from stream.audit.receipt_file import Evidence, Proof, ReceiptFile
+from stream.audit.receipts import Absent, Covered, Erasure, Receipt, canonical, locate, tree_of
+from stream.audit.signer import Signer
+from stream.errors import BrokenPromise
+
+
+class BrokenLog(BrokenPromise):
+    """The `audit` topic does not hold every leaf in order: a checkpoint over it would contradict those served."""
+
+    kind: ClassVar[str] = "audit-log-broken"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One record of the `audit` topic: a leaf, and what it takes to serve it. msgpack on Kafka."""
+
+    index: int
+    leaf: bytes
+    signature: bytes = b""
+    covered: tuple[Covered, ...] = ()
+
+
+Leaf = Receipt | Absent | Grant
+
+_leaves: msgspec.json.Decoder[Leaf] = msgspec.json.Decoder(Leaf)
+
+
+class Log:
+    """A partition's log. Memory: 64 bytes a leaf, some 250 bytes a covered asset."""
+
+    def __init__(self, partition: int, signer: Signer) -> None:
+        self.partition, self._signer = partition, signer
+        self._tree = Tree()
+        self._settled = 0
+        self._receipts: dict[int, tuple[Receipt, Entry]] = {}
+        self._absents: dict[int, tuple[Absent, Entry]] = {}  # by the index of the receipt it completes
+        self._where: dict[bytes, int] = {}  # commitment → index of its receipt
+        self._covered_tree: tuple[int, Tree] | None = None  # of the receipt last served: its paths come in bursts
+
+    def __len__(self) -> int:
+        return len(self._tree)
+
+    def replay(self, entry: Entry) -> None:
+        """Take in a committed entry, in order. Raises BrokenLog for a gap or what is no leaf."""
+        if entry.index != len(self):
+            raise BrokenLog(
+                f"expected leaf {len(self)} of the log, got {entry.index}: replay `audit` from its beginning"
+            )
+        try:
+            self._append(_leaves.decode(entry.leaf), entry)
+        except msgspec.MsgspecError as error:
+            raise BrokenLog(f"expected a leaf at {entry.index}: {type(error).__name__}") from error
+        self.settle(len(self))
+
+    def erased(self, erasure: Erasure, covered: Sequence[Covered]) -> Entry:
+        """The receipt of an erasure (at t_unreadable), signed and appended. `covered`: at least one commitment."""
+        tree = tree_of(covered)
+        receipt = Receipt(
+            **{name: getattr(erasure, name) for name in Erasure.__struct_fields__},
+            partition=self.partition,
+            merkle_root=tree.root().hex(),
+            count=len(tree),
+            key_id=self._signer.key_id,
+        )
+        return self._signed(receipt, tuple(covered))
+
+    def absent(self, erased_index: int, t_gone_ms: int) -> Entry:
+        """Complete a receipt (at t_gone): its objects are verified absent."""
+        receipt_hash = self._tree.leaf(erased_index).hex()
+        return self._signed(
+            Absent(
+                partition=self.partition,
+                erased_index=erased_index,
+                erased_hash=receipt_hash,
+                t_gone_ms=t_gone_ms,
+                key_id=self._signer.key_id,
+            )
+        )
+
+    def grant(self, leaf: Grant) -> Entry:
+        """Append a leaf of access: its commit comes before the key is released."""
+        return self._append(leaf, Entry(len(self), canonical(leaf)))
+
+    def settle(self, size: int) -> None:
+        """The first `size` leaves are committed, and may be served."""
+        self._settled = max(self._settled, size)
+
+    def checkpoint(self) -> str:
+        """The signed checkpoint over all settled leaves (a C2SP signed note)."""
+        origin = origin_of(self.partition)
+        return sign_note(Checkpoint(origin, self._settled, self._tree.root(self._settled)).text(), origin, self._signer)
+
+    def consistency_proof(self, old: int) -> list[bytes]:
+        """Proof that the settled log begins with its first `old` leaves. Raises IndexError if it is not that long."""
+        return self._tree.consistency_proof(old, self._settled)
+
+    def receipt_file(self, commitment: bytes) -> bytes | None:
+        """What is served for an asset's commitment, or None: not erased, or not settled."""
+        index = self._where.get(commitment)
+        if index is None or index >= self._settled:
+            return None
+        receipt, entry = self._receipts[index]
+        found = locate(entry.covered, commitment)
+        assert found is not None
+        group, at = found
+        if self._covered_tree is None or self._covered_tree[0] != index:
+            self._covered_tree = index, tree_of(entry.covered)
+        path = self._covered_tree[1].inclusion_proof(at)
+        absent = self._absents.get(index)
+        names = {self._signer.key_id, receipt.key_id}
+        if absent is not None and absent[1].index < self._settled:
+            names.add(absent[0].key_id)
+        else:
+            absent = None
+        return ReceiptFile(
+            keys={name: base64.b64encode(self._signer.public_of(name)).decode() for name in sorted(names)},
+            commitment=commitment.hex(),
+            data_class=group.data_class,
+            deadline_ms=group.deadline_ms,
+            path=Proof(at, [each.hex() for each in path]),
+            checkpoint=self.checkpoint(),
+            erased=self._evidence(entry),
+            absent=None if absent is None else self._evidence(absent[1]),
+        ).encode()
+
+    def _signed(self, statement: Receipt | Absent, covered: tuple[Covered, ...] = ()) -> Entry:
+        leaf = canonical(statement)
+        return self._append(statement, Entry(len(self), leaf, self._signer.sign(leaf), covered))
+
+    def _append(self, leaf: Leaf, entry: Entry) -> Entry:
+        self._tree.append(entry.leaf)
+        if isinstance(leaf, Receipt):
+            self._receipts[entry.index] = leaf, entry
+            self._where.update((each, entry.index) for group in entry.covered for each in group)
+        elif isinstance(leaf, Absent):
+            self._absents[leaf.erased_index] = leaf, entry
+        return entry
+
+    def _evidence(self, entry: Entry) -> Evidence:
+        proof = self._tree.inclusion_proof(entry.index, self._settled)
+        return Evidence(
+            statement=msgspec.Raw(entry.leaf),
+            signature=base64.b64encode(entry.signature).decode(),
+            log=Proof(entry.index, [each.hex() for each in proof]),
+        )
