@@ -14,3 +14,13 @@ def home() -> Path:
 def run_dir() -> Path:
     """The running stack's own folder: logs, pids, endpoints, data."""
     return home() / "run"
+
+
+def jars_dir() -> Path:
+    """Kafka's jars."""
+    return home() / "jars"
+
+
+def weights_dir() -> Path:
+    """Model files."""
+    return home() / "weights"

