@@ -20,6 +20,9 @@ from stream.ids import digest
 VERSION = 1
 SALT_BYTES = 16
 
+COVERED_PER_RECEIPT = 16_384
+"""At 32 bytes each, an entry of the `audit` topic stays well below Kafka's default `message.max.bytes` of 1 MB."""
+
 
 class Cause(StrEnum):
     """Why a key died."""
@@ -31,6 +34,7 @@ class Cause(StrEnum):
     RETURNED = "returned"
     CANCELLED = "cancelled"
     UPLOAD_FAILED = "upload_failed"
+    ATTEMPT = "attempt"  # its output was never accepted
 
 
 class Residue(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +111,23 @@ class Covered(msgspec.Struct, frozen=True):
 def commitment(salt: bytes, asset_id: str, data_class: str, deadline_ms: int) -> bytes:
     """H(salt ‖ asset id ‖ class ‖ deadline): SHA-256 over length-prefixed parts, 32 bytes. `salt`: 16 random bytes."""
     return digest("mayfly asset 1", salt.hex(), asset_id, data_class, str(deadline_ms))
+
+
+def portions(covered: Iterable[Covered], limit: int = COVERED_PER_RECEIPT) -> Iterator[tuple[Covered, ...]]:
+    """Split what one commit erased into what one receipt each can cover: at most `limit` commitments."""
+    portion: list[Covered] = []
+    room = limit
+    for group in covered:
+        start = 0
+        while start < len(group):
+            raw = group.commitments[start * HASH_BYTES : (start + room) * HASH_BYTES]
+            portion.append(Covered(group.data_class, group.deadline_ms, raw))
+            start, room = start + len(portion[-1]), room - len(portion[-1])
+            if not room:
+                yield tuple(portion)
+                portion, room = [], limit
+    if portion:
+        yield tuple(portion)
 
 
 def tree_of(covered: Sequence[Covered]) -> Tree:

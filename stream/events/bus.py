@@ -57,7 +57,6 @@ class ExpireCompleted(msgspec.Struct, frozen=True, tag="expire.completed"):
     """Objects and rows are gone, absence was verified."""
 
     receipt: int
-    count: int
     at: float
 
 

@@ -54,13 +54,13 @@ class JobHead(msgspec.Struct, frozen=True, tag="job", omit_defaults=True):
     created_at: float
     due: float  # the row itself ends here
     page: bytes = b""  # of the job's key; empty once it is content-free
-    bucket: bytes = b""
     stage: Stage = Stage.DETECT
     fence: int = 0
     actor: str = ""  # which engine actor holds the lease `fence`
     ending: JobState | None = None  # what ENDING turns into
     ended_at: float = 0.0
     reason: str = ""  # stable kind of a failure; never text from a user
+    not_before: float = 0.0  # a failed attempt is tried again from then on
 
 
 class JobBody(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -88,9 +88,9 @@ class AssetHead(msgspec.Struct, frozen=True, tag="asset", omit_defaults=True):
     state: AssetState
     job: str
     role: str  # input | feature | result
+    n: int  # which of its role
     object: str  # random name in custody
     page: bytes
-    bucket: bytes
     created_at: float
     ceiling: float  # the promise: never readable at this moment
     due: float  # when we act
@@ -110,6 +110,7 @@ class AssetBody(msgspec.Struct, frozen=True, omit_defaults=True):
     tenant: str
     subject: str
     salt: bytes
+    choice: str = ""
     media_type: str = ""
     size_bytes: int = 0  # of the plaintext
     width: int = 0
@@ -123,7 +124,6 @@ class SubjectHead(msgspec.Struct, frozen=True, tag="subject", omit_defaults=True
 
     app: str
     page: bytes
-    bucket: bytes
     created_at: float
 
 

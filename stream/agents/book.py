@@ -1,0 +1,258 @@
+"""The rows of one partition as they are meant: typed, opened, and indexed in memory.
+
+Bodies are sealed under the vault's keys, so a row whose key is dead is only its header. Record keys are random ids;
+who belongs to whom is rebuilt here from the bodies at every opening, and stored nowhere.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+import msgspec
+
+from stream.errors import BrokenPromise
+from stream.events.rows import (
+    AssetBody,
+    AssetHead,
+    AssetState,
+    JobBody,
+    JobHead,
+    JobState,
+    Parked,
+    SubjectBody,
+    SubjectHead,
+    rows,
+)
+from stream.ids import entry_of
+from stream.ledger import Change, Ledger
+from stream.vault.pages import KeyPages
+from stream.vault.record import open_body, seal_body
+from stream.vault.secret import Key
+
+B = TypeVar("B", bound=msgspec.Struct)
+
+
+class KeyMissing(BrokenPromise):
+    """A row that should be readable has no key: it was erased by another path, or the tree is damaged."""
+
+    kind: ClassVar[str] = "key-missing"
+
+
+@dataclass(slots=True, frozen=True)
+class Job:
+    """A job's row. `body` is None once it is content-free."""
+
+    id: str
+    head: JobHead
+    body: JobBody | None
+
+
+@dataclass(slots=True, frozen=True)
+class Asset:
+    """An asset's row. `body` is None once its key is dead."""
+
+    id: str
+    head: AssetHead
+    body: AssetBody | None
+
+
+@dataclass(slots=True, frozen=True)
+class Subject:
+    """A subject's row."""
+
+    id: str
+    head: SubjectHead
+    body: SubjectBody
+
+
+class Book:
+    """Typed reads of a ledger's rows, typed writes into a Change, and the indexes of both."""
+
+    def __init__(self, ledger: Ledger, pages: KeyPages, *, await_inputs_s: float) -> None:
+        self.subjects: dict[tuple[str, str, str], str] = {}  # (tenant, app, name) → id
+        self.of_subject: defaultdict[str, set[str]] = defaultdict(set)  # subject → ids of jobs and assets
+        self.idempotent: dict[bytes, str] = {}
+        self.active: dict[str, None] = {}  # jobs that have not ended, oldest first
+        self.dead: dict[str, None] = {}  # assets that await the sweeper, oldest first
+        self._ledger, self._pages, self._await_inputs_s = ledger, pages, await_inputs_s
+        self._due: list[tuple[float, bytes]] = []
+        self._indexed: dict[bytes, float] = {}  # the deadline of each row in `_due` that still counts
+        self._links: defaultdict[str, list[Callable[[], object]]] = defaultdict(list)
+
+    def rebuild(self) -> None:
+        """Index every row, after a replay."""
+        for key, value in self._ledger.items():
+            header, _ = rows.decode(value)
+            if isinstance(header, Parked):
+                self.index_due(header.due, key)
+            elif isinstance(header, SubjectHead):
+                self._index_subject(self._read_subject(key.decode(), value))
+            elif isinstance(header, JobHead):
+                self._index_job(self._read_job(key.decode(), value))
+            elif isinstance(header, AssetHead):
+                self._index_asset(self._read_asset(key.decode(), value))
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def job(self, job_id: str) -> Job | None:
+        """The job, or None: gone."""
+        value = self._ledger.get(job_id.encode())
+        return None if value is None else self._read_job(job_id, value)
+
+    def asset(self, asset_id: str) -> Asset | None:
+        """The asset, or None: gone."""
+        value = self._ledger.get(asset_id.encode())
+        return None if value is None else self._read_asset(asset_id, value)
+
+    def subject(self, subject_id: str) -> Subject | None:
+        """The subject, or None: gone."""
+        value = self._ledger.get(subject_id.encode())
+        return None if value is None else self._read_subject(subject_id, value)
+
+    def key(self, page: bytes, row_id: str) -> Key:
+        """The key of a row. Raises KeyMissing."""
+        key = self._pages.key(page, entry_of(row_id))
+        if key is None:
+            raise KeyMissing(f"expected a key for a live {row_id[:3]} row, found none")
+        return key
+
+    def assets_of(self, job: Job) -> Iterator[Asset]:
+        """Inputs, features and results, as far as they exist."""
+        if job.body is not None:
+            for asset_id in (*job.body.inputs, *job.body.features, *job.body.results):
+                if (asset := self.asset(asset_id)) is not None:
+                    yield asset
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def new_key(self, group: str, bucket: bytes, row_id: str) -> tuple[bytes, Key]:
+        """(page, key) for a new row; usable once its commit is acknowledged."""
+        return self._pages.new_key(group.encode(), bucket, entry_of(row_id))
+
+    def put_job(self, change: Change, job: Job) -> Job:
+        """Write a job's row; without a body it becomes content-free."""
+        change.rows[job.id.encode()] = rows.encode(job.head, self._seal(job.id, job.head.page, job.body))
+        self._index_job(job)
+        return job
+
+    def put_asset(self, change: Change, asset: Asset) -> Asset:
+        """Write an asset's row."""
+        change.rows[asset.id.encode()] = rows.encode(asset.head, self._seal(asset.id, asset.head.page, asset.body))
+        self._index_asset(asset)
+        return asset
+
+    def put_subject(self, change: Change, subject: Subject) -> Subject:
+        """Write a subject's row."""
+        sealed = self._seal(subject.id, subject.head.page, subject.body)
+        change.rows[subject.id.encode()] = rows.encode(subject.head, sealed)
+        self._index_subject(subject)
+        return subject
+
+    def bury(self, change: Change, row_id: str) -> None:
+        """Tombstone a row, and forget all that points to it."""
+        change.rows[row_id.encode()] = None
+        self.active.pop(row_id, None)
+        self.dead.pop(row_id, None)
+        self._indexed.pop(row_id.encode(), None)
+        self.detach(row_id)
+
+    def detach(self, row_id: str) -> None:
+        """This row no longer belongs to anybody: its key is dying."""
+        for undo in self._links.pop(row_id, ()):
+            undo()
+
+    # -- what comes due ------------------------------------------------------------------------------------------
+
+    def index_due(self, due: float, key: bytes) -> None:
+        """This row has something to do at `due`."""
+        if self._indexed.get(key) != due:
+            self._indexed[key] = due
+            heapq.heappush(self._due, (due, key))
+
+    def next_due(self) -> float | None:
+        """When the next row comes due."""
+        while self._due and self._indexed.get(self._due[0][1]) != self._due[0][0]:
+            heapq.heappop(self._due)  # rewritten with another deadline, or gone
+        return self._due[0][0] if self._due else None
+
+    def take_due(self, now: float, limit: int) -> list[bytes]:
+        """Row keys whose moment has come, at most `limit`; each is returned once, until it is indexed again."""
+        taken: list[bytes] = []
+        while len(taken) < limit and (due := self.next_due()) is not None and due <= now:
+            taken.append(heapq.heappop(self._due)[1])
+            del self._indexed[taken[-1]]
+        return taken
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _seal(self, row_id: str, page: bytes, body: msgspec.Struct | None) -> bytes:
+        if body is None:
+            return b""
+        key = self.key(page, row_id)
+        try:
+            return seal_body(key, msgspec.msgpack.encode(body), row_id.encode())
+        finally:
+            key.wipe()
+
+    def _open(self, row_id: str, page: bytes, sealed: bytes, body: type[B]) -> B | None:
+        key = self._pages.key(page, entry_of(row_id)) if sealed else None
+        if key is None:
+            return None
+        try:
+            return msgspec.msgpack.decode(open_body(key, sealed, row_id.encode()), type=body)
+        finally:
+            key.wipe()
+
+    def _read_job(self, job_id: str, value: bytes) -> Job:
+        head, sealed = rows.decode(value)
+        assert isinstance(head, JobHead)
+        return Job(job_id, head, self._open(job_id, head.page, sealed, JobBody))
+
+    def _read_asset(self, asset_id: str, value: bytes) -> Asset:
+        head, sealed = rows.decode(value)
+        assert isinstance(head, AssetHead)
+        return Asset(asset_id, head, self._open(asset_id, head.page, sealed, AssetBody))
+
+    def _read_subject(self, subject_id: str, value: bytes) -> Subject:
+        head, sealed = rows.decode(value)
+        assert isinstance(head, SubjectHead)
+        body = self._open(subject_id, head.page, sealed, SubjectBody)
+        if body is None:
+            raise KeyMissing("expected a key for a subject's row, found none")
+        return Subject(subject_id, head, body)
+
+    def _index_job(self, job: Job) -> None:
+        if job.head.state.ended:
+            self.active.pop(job.id, None)
+        else:
+            self.active[job.id] = None
+        waits = job.head.state is JobState.AWAITING
+        due = min(job.head.due, job.head.created_at + self._await_inputs_s) if waits else job.head.due
+        self.index_due(due, job.id.encode())
+        if job.body is not None and job.id not in self._links:
+            self._belongs(job.body.subject, job.id)
+            if (digest := job.body.idempotency) and digest not in self.idempotent:
+                self.idempotent[digest] = job.id
+                self._links[job.id].append(lambda: self.idempotent.pop(digest, None))
+
+    def _index_asset(self, asset: Asset) -> None:
+        if asset.head.state is AssetState.DEAD:
+            self.dead[asset.id] = None
+        else:
+            self.index_due(asset.head.due, asset.id.encode())
+        if asset.body is not None and asset.id not in self._links:
+            self._belongs(asset.body.subject, asset.id)
+
+    def _index_subject(self, subject: Subject) -> None:
+        if subject.id not in self._links:
+            name = subject.body.tenant, subject.head.app, subject.body.name
+            self.subjects[name] = subject.id
+            self._links[subject.id].append(lambda: self.subjects.pop(name, None))
+
+    def _belongs(self, subject_id: str, row_id: str) -> None:
+        self.of_subject[subject_id].add(row_id)
+        self._links[row_id].append(lambda: self.of_subject[subject_id].discard(row_id))

@@ -1,0 +1,93 @@
+"""Receipts: one for each app and cause of an erasing commit, once its older roots are destroyed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream.agents.book import Asset
+from stream.audit.log import Entry
+from stream.audit.receipts import Cause, Covered, Erasure, Residue, milliseconds
+from stream.ledger import Change, Commit
+
+if TYPE_CHECKING:
+    from stream.agents.estate import Estate
+
+UNKNOWN_OFFSET = -1
+"""Of an erasing commit whose owner died before its receipt: the next owner certifies what it finds."""
+
+
+class Certifier:
+    """One per estate."""
+
+    def __init__(self, estate: Estate) -> None:
+        self.outstanding: Counter[int] = Counter()  # receipt → assets not yet verified absent
+        self._estate = estate
+        self._died: list[tuple[list[str], Commit]] = []
+
+    def died(self, asset_ids: list[str], commit: Commit) -> None:
+        """The keys of these are dead, and older roots destroyed. All of one commit are certified together."""
+        if not self._died:
+            asyncio.get_running_loop().call_soon(self._certify)
+        self._died.append((asset_ids, commit))
+
+    def resume(self) -> None:
+        """Certify what a former owner erased and did not live to certify; count what the sweeper has left to do."""
+        silent: list[str] = []
+        for asset_id in self._estate.book.dead:
+            asset = self._estate.book.asset(asset_id)
+            assert asset is not None
+            if asset.head.receipt < 0:
+                silent.append(asset_id)
+            else:
+                self.outstanding[asset.head.receipt] += 1
+        if silent:
+            self.died(silent, Commit(0.0, UNKNOWN_OFFSET, self._estate.pages.root_version))
+
+    def _certify(self) -> None:
+        estate = self._estate
+        died, self._died = self._died, []
+        if estate.ledger.lost is not None:
+            return  # the next owner will
+        groups: defaultdict[tuple[str, str, Commit], list[Asset]] = defaultdict(list)
+        for asset_ids, commit in died:
+            for asset_id in asset_ids:
+                if (asset := estate.book.asset(asset_id)) is not None and asset.head.receipt < 0:
+                    groups[asset.head.app, asset.head.cause, commit].append(asset)
+        change, now = Change(), estate.now()
+        for (app, cause, commit), assets in groups.items():
+            entry = self._entry(app, cause, commit, assets, now)
+            change.leaves.append(msgspec.msgpack.encode(entry))
+            self.outstanding[entry.index] = len(assets)
+            for asset in assets:
+                head = msgspec.structs.replace(asset.head, receipt=entry.index, unreadable_at=now)
+                estate.book.put_asset(change, Asset(asset.id, head, None))
+        size = len(estate.audit)
+        change.then.append(lambda _: estate.audit.settle(size))
+        change.then.append(lambda _: estate.sweeper.wake())
+        estate.commit(change)
+
+    def _entry(self, app: str, cause: str, commit: Commit, assets: list[Asset], now: float) -> Entry:
+        estate = self._estate
+        covered: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
+        for asset in assets:
+            covered[asset.head.data_class, milliseconds(asset.head.due)].append(asset.head.leaf)
+        residues = tuple(
+            Residue(name=name, count=count, until_ms=milliseconds(until))
+            for name, count, until in estate.grants.residues([asset.id for asset in assets])
+        )
+        erasure = Erasure(
+            app=app,
+            cause=Cause(cause),
+            root_version=commit.root,
+            root_claim=estate.pages.claim,
+            keys_offset=commit.keys_offset,
+            t_hidden_ms=milliseconds(max(asset.head.hidden_at for asset in assets)),
+            t_unreadable_ms=milliseconds(now),
+            policy_hash=estate.policy(app).hash,
+            residues=residues,
+        )
+        return estate.audit.erased(erasure, [Covered.of(*of, leaves) for of, leaves in sorted(covered.items())])

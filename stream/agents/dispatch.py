@@ -1,0 +1,328 @@
+"""From a committed job row to an engine actor and back: a lease owns the job from here on, not a Kafka offset.
+
+The scheduler proposes (job, actor, key pair); the owner commits fence + 1 and only then starts the actor. What the
+actor says of another fence is nobody's. A worker that dies leaves LEASED rows; the next owner asks the named actor,
+which keeps its outcome until somebody acknowledges it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import ClassVar, Protocol
+
+import msgspec
+
+from stream.agents import jobs
+from stream.agents.book import Asset, Job
+from stream.agents.estate import Estate
+from stream.errors import LostLease, MayflyError, StoreUnavailable
+from stream.events.bus import Outcome
+from stream.events.lease import Piece, Place, Progress, Proposal, Task, Work
+from stream.events.rows import JobState, Stage
+from stream.ids import digest
+from stream.ledger import Change
+from stream.vault import purposes
+from stream.vault.envelope import seal_bytes, seal_key
+
+log = logging.getLogger(__name__)
+
+PROPOSALS_WAIT_S = 20.0
+PROGRESS_WAIT_S = 20.0
+RELEASE_WAIT_S = 10.0
+AGAIN_S = 0.5  # after the cluster did not answer
+PLACES_EVERY_S = 1.0
+LANE = "interactive"
+DETECT_OPERATION = "detect"
+
+
+class ActorGone(LostLease):
+    """The actor of this lease died, or never heard of it: what it held died with its process."""
+
+    kind: ClassVar[str] = "actor-gone"
+
+
+class Cluster(Protocol):
+    """What a dispatcher needs of Ray. Every call may raise StoreUnavailable; those to an actor, ActorGone's root."""
+
+    async def submit(self, works: list[Work]) -> None:
+        """Ask for actors; again is harmless."""
+        ...
+
+    async def withdraw(self, job: str) -> None:
+        """No longer wanted."""
+        ...
+
+    async def proposals(self, worker: str, wait_s: float) -> list[Proposal]:
+        """Long-poll."""
+        ...
+
+    async def decline(self, proposal: Proposal) -> None:
+        """This job is not ours, or wants no actor any more."""
+        ...
+
+    async def places(self, job_ids: list[str]) -> dict[str, Place]:
+        """Positions in the queue."""
+        ...
+
+    async def epoch(self) -> str:
+        """Changes when the scheduler restarts, and with it forgot what was submitted."""
+        ...
+
+    async def start(self, actor: str, task: Task) -> None:
+        """Begin. Raises LostLease when the actor is gone or refuses the fence."""
+        ...
+
+    async def progress(self, actor: str, job: str, fence: int, after: int, wait_s: float) -> Progress:
+        """Long-poll. Raises LostLease when the actor is gone."""
+        ...
+
+    async def cancel(self, actor: str, job: str, fence: int) -> None:
+        """Stop within a step."""
+        ...
+
+    async def ack(self, actor: str, job: str, fence: int) -> None:
+        """The outcome is committed: the actor may forget it."""
+        ...
+
+    async def kill(self, actor: str) -> None:
+        """End the process: what it held is gone with it."""
+        ...
+
+
+class Dispatcher:
+    """A worker's one conversation with the cluster, for all its estates. `owner(job)`: the estate, or None."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        worker: str,
+        *,
+        owner: Callable[[str], Estate | None],
+        pool: Callable[[str], str],
+        cost_s: Callable[[str], float],
+    ) -> None:
+        self.running = 0
+        self.places: dict[str, Place] = {}
+        self._cluster, self._worker = cluster, worker
+        self._owner, self._pool, self._cost_s = owner, pool, cost_s
+        self._queue: dict[str, Work] = {}  # submitted or to be, and not leased
+        self._unsent: dict[str, Work] = {}
+        self._wake = asyncio.Event()
+
+    # -- what estates ask ----------------------------------------------------------------------------------------
+
+    def ready(self, job_id: str, *, after_s: float = 0.0) -> None:
+        """A committed row waits for an actor."""
+        if after_s > 0:
+            asyncio.get_running_loop().call_later(after_s, self.ready, job_id)
+            return
+        estate = self._owner(job_id)
+        job = estate.book.job(job_id) if estate is not None else None
+        if job is None or job.body is None or job.head.state is not JobState.QUEUED:
+            return
+        operation = DETECT_OPERATION if job.head.stage is Stage.DETECT else job.body.operation
+        work = Work(
+            job=job_id,
+            worker=self._worker,
+            pool=self._pool(operation),
+            lane=LANE,
+            tenant=digest("lane", job.body.tenant).hex()[:16],
+            cost_s=self._cost_s(operation),
+            deadline=job.head.due,
+        )
+        self._queue[job_id] = self._unsent[job_id] = work
+        self._wake.set()
+
+    def resume(self, estate: Estate) -> None:
+        """Take up what an earlier owner left: queued rows are submitted, leased ones asked after."""
+        for job_id in list(estate.book.active):
+            job = estate.book.job(job_id)
+            if job is None:
+                continue
+            if job.head.state is JobState.QUEUED:
+                self.ready(job_id)
+            elif job.head.state is JobState.LEASED:
+                estate.spawn(self._follow(estate, job.id, job.head.fence, job.head.actor), f"lease-{job_id[-8:]}")
+            elif job.head.state is JobState.ENDING:
+                estate.closer.finish(job_id)
+
+    async def release(self, job: Job) -> None:
+        """Nobody holds this job's data after this: cancelled and wiped, or the actor killed."""
+        self._queue.pop(job.id, None)
+        await self._quietly(self._cluster.withdraw(job.id))
+        if not job.head.actor:
+            return
+        actor, fence = job.head.actor, job.head.fence
+        try:
+            async with asyncio.timeout(RELEASE_WAIT_S):
+                await self._cluster.cancel(actor, job.id, fence)
+                progress = await self._cluster.progress(actor, job.id, fence, -1, 0.0)
+                while progress.known and progress.outcome is None:
+                    progress = await self._cluster.progress(actor, job.id, fence, progress.seq, RELEASE_WAIT_S)
+                await self._cluster.ack(actor, job.id, fence)
+            if not progress.known or (progress.outcome is not None and progress.outcome.wiped):
+                return
+        except (TimeoutError, StoreUnavailable) as error:
+            log.warning("actor %s did not acknowledge its wipe (%r): it is killed", actor, error)
+        except LostLease:
+            return  # its process is gone, and what it held with it
+        await self._quietly(self._cluster.kill(actor))
+
+    # -- loops ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._submit())
+            group.create_task(self._propose())
+            group.create_task(self._look())
+
+    async def _submit(self) -> None:
+        epoch = ""
+        while True:
+            try:
+                async with asyncio.timeout(PLACES_EVERY_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                if (now := await self._cluster.epoch()) != epoch:
+                    epoch, self._unsent = now, dict(self._queue)  # a new scheduler knows of nothing
+                batch, self._unsent = list(self._unsent.values()), {}
+                if batch:
+                    await self._cluster.submit(batch)
+            except StoreUnavailable as error:
+                log.warning("the scheduler did not take %d jobs: %r", len(self._queue), error)
+                self._unsent = dict(self._queue)
+                await asyncio.sleep(AGAIN_S)
+
+    async def _look(self) -> None:
+        """Positions and ETAs, for those who wait."""
+        while True:
+            await asyncio.sleep(PLACES_EVERY_S)
+            waiting = list(self._queue)
+            if not waiting:
+                self.places = {}
+                continue
+            try:
+                places = await self._cluster.places(waiting)
+            except StoreUnavailable:
+                continue
+            changed = [job_id for job_id in waiting if places.get(job_id) != self.places.get(job_id)]
+            self.places = places
+            for job_id in changed:
+                if (estate := self._owner(job_id)) is not None:
+                    estate.watch.bump(job_id)
+
+    async def _propose(self) -> None:
+        while True:
+            try:
+                proposals = await self._cluster.proposals(self._worker, PROPOSALS_WAIT_S)
+            except StoreUnavailable:
+                self._wake.set()
+                await asyncio.sleep(AGAIN_S)
+                continue
+            for proposal in proposals:
+                estate = self._owner(proposal.job)
+                job = estate.book.job(proposal.job) if estate is not None else None
+                self._queue.pop(proposal.job, None)
+                if estate is None or job is None or job.head.state is not JobState.QUEUED:
+                    await self._quietly(self._cluster.decline(proposal))
+                else:
+                    estate.spawn(self._lease(estate, job, proposal), f"lease-{job.id[-8:]}")
+
+    # -- one lease -----------------------------------------------------------------------------------------------
+
+    async def _lease(self, estate: Estate, job: Job, proposal: Proposal) -> None:
+        fence = job.head.fence + 1
+        change = Change()
+        named = Job(job.id, msgspec.structs.replace(job.head, actor=proposal.actor), job.body)
+        try:
+            made = jobs.outputs(estate, change, named, fence)
+        except MayflyError as error:  # its promise came due while it waited, or an input is gone
+            await self._quietly(self._cluster.decline(proposal))
+            jobs.end(estate, change := Change(), job, JobState.EXPIRED, reason=error.kind)
+            await estate.commit(change)
+            return
+        await estate.commit(change)
+        estate.watch.bump(job.id)
+        leased = estate.book.job(job.id)
+        if leased is None or leased.head.fence != fence or leased.head.state is not JobState.LEASED:
+            await self._quietly(self._cluster.decline(proposal))
+            return
+        try:
+            await self._cluster.start(proposal.actor, self._task(estate, leased, proposal, made))
+        except (LostLease, StoreUnavailable) as error:
+            log.info("lease of %s did not start: %s", proposal.actor, error.kind)
+        await self._follow(estate, job.id, fence, proposal.actor)
+
+    def _task(self, estate: Estate, job: Job, proposal: Proposal, made: list[Asset]) -> Task:
+        assert job.body is not None
+        app, fence = job.head.app, job.head.fence
+        expires_s = int(estate.rules.lease_url_s)
+
+        def piece(asset: Asset, url: str) -> Piece:
+            key = estate.book.key(asset.head.page, asset.id)
+            info = purposes.lease_info(asset.id, app, fence=fence, role=asset.head.role)
+            size = asset.body.size_bytes if asset.body is not None else 0
+            sealed = seal_key(key, proposal.public, info)
+            key.wipe()
+            return Piece(role=asset.head.role, asset=asset.id, url=url, sealed_key=sealed, size_bytes=size)
+
+        wanted = job.body.inputs if job.head.stage is Stage.DETECT else (*job.body.inputs, *job.body.features)
+        used = [asset for asset_id in wanted if (asset := estate.book.asset(asset_id)) is not None]
+        return Task(
+            job=job.id,
+            fence=fence,
+            app=app,
+            operation=DETECT_OPERATION if job.head.stage is Stage.DETECT else job.body.operation,
+            offer=proposal.offer,
+            inputs=tuple(piece(a, estate.custody.get_url(a.head.object, expires_s)) for a in used),
+            outputs=tuple(piece(a, estate.custody.put_url(a.head.object, expires_s)) for a in made),
+            sealed_params=seal_bytes(job.body.params, proposal.public, purposes.params_info(job.id, app, fence=fence)),
+            seed=int.from_bytes(digest("seed", job.id)[:4], "big"),
+        )
+
+    async def _follow(self, estate: Estate, job_id: str, fence: int, actor: str) -> None:
+        """Until the outcome is on the bus. The actor keeps it until then."""
+        self.running += 1
+        try:
+            outcome = await self._outcome(estate, job_id, fence, actor)
+            if outcome is None:
+                return
+            job = estate.book.job(job_id)
+            if job is not None and job.head.state is JobState.LEASED and job.head.fence == fence:
+                await estate.commit(jobs.completed(estate, job, fence, outcome))
+            await self._quietly(self._cluster.ack(actor, job_id, fence))
+        finally:
+            self.running -= 1
+
+    async def _outcome(self, estate: Estate, job_id: str, fence: int, actor: str) -> Outcome | None:
+        seq = -1
+        while True:
+            job = estate.book.job(job_id)
+            if job is None or job.head.fence != fence or job.head.state is not JobState.LEASED:
+                return None  # ended meanwhile; whoever ended it released the lease
+            try:
+                progress = await self._cluster.progress(actor, job_id, fence, seq, PROGRESS_WAIT_S)
+            except LostLease:
+                return Outcome(status="failed", kind="transient", reason=ActorGone.kind, wiped=True)
+            except StoreUnavailable:
+                await asyncio.sleep(AGAIN_S)
+                continue
+            if not progress.known:
+                return Outcome(status="failed", kind="transient", reason=ActorGone.kind, wiped=True)
+            if progress.outcome is not None:
+                return progress.outcome
+            seq = progress.seq
+            estate.watch.bump(job_id, progress)
+
+    async def _quietly(self, call: object) -> None:
+        """For courtesies whose failure changes nothing."""
+        try:
+            await call  # type: ignore[misc]
+        except (LostLease, StoreUnavailable) as error:
+            log.info("the cluster did not hear a courtesy: %r", error)

@@ -1,0 +1,133 @@
+"""An estate: one partition as its owner holds it. State and tools, no decisions; those are in the modules beside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stream.agents.book import Book
+from stream.agents.certify import Certifier
+from stream.agents.watch import Watch
+from stream.audit.log import Log
+from stream.clock import Clock
+from stream.errors import MayflyError
+from stream.ids import Mint
+from stream.ledger import Change, Commit, Ledger
+from stream.policies import compiler
+from stream.policies.model import Policy
+from stream.policies.verdict import Available
+from stream.vault.custody import S3Custody
+from stream.vault.pages import KeyPages
+
+if TYPE_CHECKING:
+    from stream.agents.closing import Closer
+    from stream.agents.dispatch import Dispatcher
+    from stream.agents.grants import Grants
+    from stream.agents.sweeper import Sweeper
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Rules:
+    """The platform's own numbers (settings), as the owner of a partition needs them. Seconds and bytes."""
+
+    lead_s: float = 60.0
+    returned_max_s: float = 600.0
+    content_free_s: float = 86_400.0
+    await_inputs_s: float = 3_600.0
+    parked_retention_s: float = 604_800.0
+    lease_url_s: float = 900.0
+    grant_ttl_s: float = 10.0
+    revoke_wait_s: float = 0.5
+    max_image_bytes: int = 20 << 20
+    max_video_bytes: int = 200 << 20
+    max_pixels: int = 50_000_000
+    max_duration_s: float = 60.0
+    max_jobs_per_subject: int = 1000
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Tools:
+    """What all estates of a worker share."""
+
+    clock: Clock
+    mint: Mint
+    policies: Mapping[str, Policy]
+    available: Available
+    custody: S3Custody
+    rules: Rules
+    real_time: Callable[[], float]  # for URLs and grants, which no demo clock moves
+
+
+class Estate:
+    """One partition, open."""
+
+    def __init__(self, ledger: Ledger, pages: KeyPages, audit: Log, tools: Tools) -> None:
+        self.partition = ledger.partition
+        self.ledger, self.pages, self.audit = ledger, pages, audit
+        self.tools, self.rules = tools, tools.rules
+        self.clock, self.mint, self.custody = tools.clock, tools.mint, tools.custody
+        self.book = Book(ledger, pages, await_inputs_s=self.rules.await_inputs_s)
+        self.opened_at = tools.real_time()
+        self.watch = Watch(base=int(self.opened_at) << 20)  # so that a sequence grows across owners too
+        self.certifier = Certifier(self)
+        self.grants: Grants
+        self.closer: Closer
+        self.dispatcher: Dispatcher
+        self.sweeper: Sweeper
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closers: list[Callable[[], None]] = []
+
+    def __repr__(self) -> str:
+        return f"Estate(partition={self.partition})"
+
+    def now(self) -> float:
+        """The promise clock."""
+        return self.clock.now()
+
+    def policy(self, app: str) -> Policy:
+        """The app's policy. Raises UnknownApp."""
+        return compiler.find(self.tools.policies, app)
+
+    def commit(self, change: Change) -> asyncio.Future[Commit]:
+        """Apply a change; its `then` callbacks run once it is committed."""
+        future = self.ledger.apply(change)
+        if change.then:
+            future.add_done_callback(lambda done: _follow(change, done))
+        return future
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run beside the agents until done, or until the estate closes. What it raises is logged."""
+        task = asyncio.create_task(work, name=f"{name}-{self.partition}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Called when the estate closes."""
+        self._closers.append(callback)
+
+    async def close(self) -> None:
+        """Stop all work on this partition, wipe its keys."""
+        for callback in self._closers:
+            callback()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.ledger.close()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            kind = error.kind if isinstance(error, MayflyError) else type(error).__name__
+            log.error("%s ended with %s: a new owner will take it up", task.get_name(), kind, exc_info=error)
+
+
+def _follow(change: Change, done: asyncio.Future[Commit]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        for callback in change.then:
+            callback(done.result())

@@ -1,0 +1,382 @@
+"""What the owner of a partition answers to gateways: one method a verb, each check-decide-commit-reply.
+
+Every method first asks the ledger whether this process may still read (`check`): a zombie answers 503 and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+import msgspec
+
+from stream.agents import api, assets, jobs
+from stream.agents.book import Asset, Job, Subject
+from stream.agents.estate import Estate
+from stream.agents.views import asset_view, job_view
+from stream.audit import grants as audit_grants
+from stream.audit.receipts import milliseconds
+from stream.errors import BadRequest
+from stream.events.bus import OutputFacts
+from stream.events.rows import AssetState, Consent, JobBody, JobState
+from stream.ids import Kind, UnknownId, digest
+from stream.ledger import Change
+from stream.policies import verdict
+from stream.policies.vocabulary import MediaKind
+from stream.vault import purposes
+from stream.vault.envelope import seal_key
+
+MAX_WAIT_S = 25.0
+
+IMAGES = ("image/jpeg", "image/png", "image/webp")
+VIDEOS = ("video/mp4",)
+
+
+class IdempotencyConflict(BadRequest):
+    """The same Idempotency-Key came with another body."""
+
+    kind: ClassVar[str] = "idempotency-conflict"
+    status: ClassVar[int] = 409
+
+
+class NoSuchInput(BadRequest):
+    """The job takes no input of that number, or takes it from a saved asset."""
+
+    kind: ClassVar[str] = "no-such-input"
+    status: ClassVar[int] = 404
+
+
+class AlreadyUploaded(BadRequest):
+    """This input is there; a job's input is written once."""
+
+    kind: ClassVar[str] = "already-uploaded"
+    status: ClassVar[int] = 409
+
+
+class TooLarge(BadRequest):
+    """The declared size is over the cap: not a byte was taken."""
+
+    kind: ClassVar[str] = "too-large"
+    status: ClassVar[int] = 413
+
+
+class NotReusable(BadRequest):
+    """Only what its user chose to save may be used again, and only by the same subject."""
+
+    kind: ClassVar[str] = "not-reusable"
+    status: ClassVar[int] = 422
+
+
+class RefusedByVerdict(BadRequest):
+    """What the policy, or the platform, refused, as the gateway reports it."""
+
+    def __init__(self, refused: verdict.Refused) -> None:
+        super().__init__(refused.message)
+        self.problem = api.Problem(kind=refused.kind, status=refused.status, detail=refused.message)
+
+
+# -- consents and jobs -------------------------------------------------------------------------------------------
+
+
+async def put_consent(estate: Estate, ask: api.PutConsent) -> api.ConsentView:
+    """Record or withdraw. A withdrawal ends what runs and erases what is there (G8)."""
+    policy = estate.policy(ask.app)
+    known = verdict.consent(policy, ask.purpose, ask.version, granted=ask.granted)
+    change = Change()
+    who = jobs.subject(estate, change, tenant=ask.tenant, app=ask.app, name=ask.subject)
+    consent = Consent(purpose=known.purpose, version=ask.version, granted=ask.granted, at=estate.now())
+    body = msgspec.structs.replace(who.body, consents=who.body.consents | {ask.purpose: consent})
+    estate.book.put_subject(change, Subject(who.id, who.head, body))
+    if not ask.granted:
+        _erase_all(estate, change, who.id, cause="consent_withdrawn")
+    await estate.commit(change)
+    return api.ConsentView(purpose=consent.purpose, version=consent.version, granted=consent.granted, at=consent.at)
+
+
+async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
+    """The verdict, before any byte; then rows and keys, in one commit."""
+    key = digest("idempotency", ask.tenant, ask.app, ask.subject, ask.idempotency_key) if ask.idempotency_key else b""
+    if key and (known := estate.book.idempotent.get(key)) is not None:
+        job = estate.book.job(known)
+        if job is not None and job.body is not None:
+            if job.body.fingerprint != ask.fingerprint:
+                raise IdempotencyConflict("expected the body that this Idempotency-Key first came with, got another")
+            await estate.ledger.barrier()  # what it repeats may still be in flight
+            return job_view(estate, job)
+    policy = estate.policy(ask.app)
+    who = estate.book.subjects.get((ask.tenant, ask.app, ask.subject))
+    subject = estate.book.subject(who) if who is not None else None
+    standing = {(c.purpose, c.version) for c in subject.body.consents.values() if c.granted} if subject else set()
+    decision = verdict.decide(
+        policy,
+        verdict.JobRequest(
+            operation=ask.operation,
+            choice=ask.choice,
+            n_inputs=len(ask.inputs),
+            params=frozenset(msgspec.json.decode(ask.params, type=dict[str, Any])),
+        ),
+        consents=standing,
+        available=estate.tools.available,
+        quota=verdict.Quota(used=_unfinished(estate, who), limit=estate.rules.max_jobs_per_subject),
+    )
+    if isinstance(decision, verdict.Refused):
+        raise RefusedByVerdict(decision)
+    slots = [_saved(estate, ask, who, slot.asset) if slot.asset else None for slot in ask.inputs]
+    change = Change()
+    owner = jobs.subject(estate, change, tenant=ask.tenant, app=ask.app, name=ask.subject)
+    body = JobBody(
+        tenant=ask.tenant,
+        subject=owner.id,
+        operation=ask.operation,
+        params=ask.params,
+        choice=decision.choice.value,
+        inputs=(),
+        idempotency=key,
+        fingerprint=ask.fingerprint,
+    )
+    job = jobs.create(estate, change, app=ask.app, body=body, slots=slots)
+    await estate.commit(change)
+    return job_view(estate, estate.book.job(job.id) or job)
+
+
+async def get_job(estate: Estate, ask: api.GetJob) -> api.JobView:
+    """Status, at once or when it changes."""
+    job = _job(estate, ask.tenant, ask.app, ask.job)
+    if ask.wait_s > 0 and not job.head.state.ended:
+        await estate.watch.wait(ask.job, ask.after, min(ask.wait_s, MAX_WAIT_S))
+        estate.ledger.check()
+        job = _job(estate, ask.tenant, ask.app, ask.job)
+    await estate.ledger.barrier()  # nothing is told that a crash could take back
+    return job_view(estate, job)
+
+
+async def delete_job(estate: Estate, ask: api.DeleteJob) -> api.Done:
+    """Cancel it if it runs; erase all that it holds."""
+    job = _job(estate, ask.tenant, ask.app, ask.job)
+    change = Change()
+    _erase_job(estate, change, job, cause="request")
+    await estate.commit(change)
+    return api.Done(at=estate.now())
+
+
+async def delete_subject(estate: Estate, ask: api.DeleteSubject) -> api.Done:
+    """Everything of this subject in this app, consents included."""
+    who = estate.book.subjects.get((ask.tenant, ask.app, ask.subject))
+    if who is not None:
+        change = Change()
+        subject = estate.book.subject(who)
+        _erase_all(estate, change, who, cause="request")
+        if subject is not None:
+            change.erase.append((subject.head.page, purposes.stream_name(who)))
+        estate.book.bury(change, who)
+        await estate.commit(change)
+    return api.Done(at=estate.now())  # of an unknown subject nothing is left either: the answer tells no difference
+
+
+# -- uploads -----------------------------------------------------------------------------------------------------
+
+
+async def grant_write(estate: Estate, ask: api.GrantWrite) -> api.WriteTicket:
+    """Where and under which key an input is sealed; the leaf is in the log before the key leaves."""
+    job = _job(estate, ask.tenant, ask.app, ask.job)
+    if job.body is None or job.head.state is not JobState.AWAITING or not 0 <= ask.n < len(job.body.inputs):
+        raise NoSuchInput("expected the number of an input that this job still waits for")
+    asset = estate.book.asset(job.body.inputs[ask.n])
+    if asset is None or asset.body is None or asset.head.job != job.id:
+        raise NoSuchInput("expected the number of an input that this job still waits for")
+    if asset.head.state is not AssetState.PENDING:
+        raise AlreadyUploaded("this input is there already: a job's input is written once")
+    rules = estate.rules
+    operation = estate.policy(ask.app).operation(job.body.operation)
+    assert operation is not None
+    kinds = operation.inputs[ask.n].accepts
+    accept = (*(IMAGES if MediaKind.IMAGE in kinds else ()), *(VIDEOS if MediaKind.VIDEO in kinds else ()))
+    max_bytes = max(
+        rules.max_image_bytes if MediaKind.IMAGE in kinds else 0,
+        rules.max_video_bytes if MediaKind.VIDEO in kinds else 0,
+    )
+    if ask.size_bytes > max_bytes:
+        raise TooLarge(f"expected at most {max_bytes} bytes, got {ask.size_bytes} declared")
+    grant = estate.grants.give(asset.id, ttl_s=rules.lease_url_s)
+    change = _logged(estate, asset, audit_grants.Grantee.GATEWAY_WRITE, grant.until)
+    head = msgspec.structs.replace(asset.head, urls_until=grant.until)
+    estate.book.put_asset(change, Asset(asset.id, head, asset.body))
+    key = estate.book.key(asset.head.page, asset.id)
+    await estate.commit(change)
+    sealed = seal_key(key, ask.public, purposes.write_info(asset.id, ask.app))
+    key.wipe()
+    return api.WriteTicket(
+        grant=grant.id,
+        asset=asset.id,
+        put_url=estate.custody.put_url(asset.head.object, int(rules.lease_url_s)),
+        sealed_key=sealed,
+        max_bytes=max_bytes,
+        max_pixels=rules.max_pixels,
+        max_duration_s=rules.max_duration_s,
+        accept=accept,
+    )
+
+
+async def end_write(estate: Estate, ask: api.EndWrite) -> api.JobView:
+    """The upload is whole, or nothing of it remains; then the slot may be tried again."""
+    job = _job(estate, ask.tenant, ask.app, ask.job)
+    grant = estate.grants.find(ask.grant)
+    estate.grants.end(ask.grant)
+    asset = estate.book.asset(grant.asset)
+    if asset is None or asset.body is None or asset.head.state is not AssetState.PENDING or asset.head.job != job.id:
+        raise assets.Gone("this input's job ended while it was being uploaded")
+    change = Change()
+    if ask.reason:
+        head = msgspec.structs.replace(asset.head, urls_until=0.0)
+        estate.book.put_asset(change, Asset(asset.id, head, asset.body))
+    else:
+        facts = OutputFacts("input", ask.size_bytes, ask.media_type, ask.width, ask.height)
+        jobs.received(estate, change, job, asset, facts)
+    await estate.commit(change)
+    return job_view(estate, estate.book.job(job.id) or job)
+
+
+# -- assets ------------------------------------------------------------------------------------------------------
+
+
+async def get_asset(estate: Estate, ask: api.GetAsset) -> api.AssetView:
+    """What HEAD tells."""
+    return asset_view(estate, assets.readable(estate, _asset(estate, ask.tenant, ask.app, ask.asset)))
+
+
+async def grant_read(estate: Estate, ask: api.GrantRead) -> api.ReadTicket:
+    """A lease to read: the leaf is committed first, then the key is sealed to this request alone."""
+    asset = assets.readable(estate, _asset(estate, ask.tenant, ask.app, ask.asset))
+    assert asset.body is not None
+    if asset.head.on_return and estate.grants.held(asset.id):
+        raise assets.Gone("this result goes once returned, and is being returned")
+    grant = estate.grants.give(asset.id, revoke_url=ask.revoke_url)
+    await estate.commit(_logged(estate, asset, audit_grants.Grantee.GATEWAY_READ, grant.until))
+    estate.ledger.check()
+    asset = assets.readable(estate, _asset(estate, ask.tenant, ask.app, ask.asset))  # it may have come due meanwhile
+    assert asset.body is not None
+    key = estate.book.key(asset.head.page, asset.id)
+    sealed = seal_key(key, ask.public, purposes.read_info(asset.id, ask.app))
+    key.wipe()
+    return api.ReadTicket(
+        grant=grant.id,
+        get_url=estate.custody.get_url(asset.head.object, int(estate.rules.lease_url_s)),
+        sealed_key=sealed,
+        media_type=asset.body.media_type,
+        size_bytes=asset.body.size_bytes,
+        until=grant.until,
+    )
+
+
+async def renew_read(estate: Estate, ask: api.RenewRead) -> api.Renewed:
+    """Bytes still flow; not past the asset's due."""
+    assets.readable(estate, estate.book.asset(estate.grants.find(ask.grant).asset))
+    return api.Renewed(until=estate.grants.renew(ask.grant))
+
+
+async def end_read(estate: Estate, ask: api.EndRead) -> api.Done:
+    """The gateway wiped. The first complete return of a result that goes once returned is its last moment."""
+    grant = estate.grants.end(ask.grant)
+    asset = estate.book.asset(grant.asset) if grant is not None else None
+    if ask.complete and asset is not None and asset.head.on_return and asset.head.state is AssetState.STORED:
+        change = Change()
+        assets.retire(estate, change, [asset], "returned")
+        await estate.commit(change)
+    return api.Done(at=estate.now())
+
+
+async def delete_asset(estate: Estate, ask: api.DeleteAsset) -> api.Done:
+    """Hidden when this returns; the rest follows."""
+    asset = _asset(estate, ask.tenant, ask.app, ask.asset)
+    if asset is None or asset.head.state in {AssetState.HIDDEN, AssetState.DEAD}:
+        raise assets.Gone("this asset was yours; it is gone already")
+    change = Change()
+    assets.retire(estate, change, [asset], "request")
+    await estate.commit(change)
+    return api.Done(at=estate.now())
+
+
+async def get_receipt(estate: Estate, ask: api.GetReceipt) -> api.ReceiptReply:
+    """Whoever knows a commitment may have its receipt: it names nobody."""
+    try:
+        file = estate.audit.receipt_file(bytes.fromhex(ask.leaf))
+    except ValueError:
+        file = None
+    if file is None:
+        raise UnknownId("expected the commitment of an erased asset: none of this partition's receipts covers this one")
+    return api.ReceiptReply(file=file)
+
+
+VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
+    "put_consent": put_consent,
+    "submit": submit,
+    "get_job": get_job,
+    "grant_write": grant_write,
+    "end_write": end_write,
+    "get_asset": get_asset,
+    "grant_read": grant_read,
+    "renew_read": renew_read,
+    "end_read": end_read,
+    "delete_asset": delete_asset,
+    "delete_job": delete_job,
+    "delete_subject": delete_subject,
+    "get_receipt": get_receipt,
+}
+
+
+# -- inside ------------------------------------------------------------------------------------------------------
+
+
+def _job(estate: Estate, tenant: str, app: str, job_id: str) -> Job:
+    estate.mint.check(Kind.JOB, tenant, job_id)
+    job = estate.book.job(job_id)
+    if job is None:
+        raise assets.Gone("this job was yours; it and its record are gone")
+    if job.head.app != app:
+        raise UnknownId("expected a job of this app")
+    return job
+
+
+def _asset(estate: Estate, tenant: str, app: str, asset_id: str) -> Asset | None:
+    estate.mint.check(Kind.ASSET, tenant, asset_id)
+    asset = estate.book.asset(asset_id)
+    if asset is not None and asset.head.app != app:
+        raise UnknownId("expected an asset of this app")
+    return asset
+
+
+def _saved(estate: Estate, ask: api.Submit, subject_id: str | None, asset_id: str) -> Asset:
+    asset = assets.readable(estate, _asset(estate, ask.tenant, ask.app, asset_id))
+    assert asset.body is not None
+    if asset.body.subject != subject_id or asset.body.choice != "save" or asset.head.role == "feature":
+        raise NotReusable("expected an asset of this subject that its user chose to save")
+    return asset
+
+
+def _unfinished(estate: Estate, subject_id: str | None) -> int:
+    if subject_id is None:
+        return 0
+    return sum(1 for row_id in estate.book.of_subject.get(subject_id, ()) if row_id in estate.book.active)
+
+
+def _erase_job(estate: Estate, change: Change, job: Job, *, cause: str) -> None:
+    if job.head.state.ended:
+        assets.retire(estate, change, assets.owned(estate, job), cause)
+    else:
+        jobs.begin_end(estate, change, job, JobState.CANCELLED, cause=cause, everything=True)
+
+
+def _erase_all(estate: Estate, change: Change, subject_id: str, *, cause: str) -> None:
+    rows = sorted(estate.book.of_subject.get(subject_id, ()))
+    for row_id in rows:
+        if (job := estate.book.job(row_id) if row_id.startswith(Kind.JOB.value) else None) is not None:
+            _erase_job(estate, change, job, cause=cause)
+    loose = [asset for row_id in rows if row_id.startswith(Kind.ASSET.value) and (asset := estate.book.asset(row_id))]
+    assets.retire(estate, change, [a for a in loose if a.head.state is not AssetState.HIDDEN], cause)
+
+
+def _logged(estate: Estate, asset: Asset, grantee: audit_grants.Grantee, until: float) -> Change:
+    assert asset.body is not None
+    entry = estate.audit.grant(audit_grants.grant(asset.body.salt, asset.id, grantee, milliseconds(until)))
+    size = len(estate.audit)
+    return Change(leaves=[msgspec.msgpack.encode(entry)], then=[lambda _: estate.audit.settle(size)])

@@ -1,0 +1,90 @@
+"""The retention agent: looks at the clock, and says on the bus what has come due. The `expire` agent acts on it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stream.agents import assets, jobs
+from stream.agents.book import Asset
+from stream.agents.estate import Estate
+from stream.events.bus import ExpireCompleted, ExpireDue
+from stream.events.rows import AssetState, JobState
+from stream.ids import Kind, entry_of
+from stream.ledger import Change
+
+TICK_S = 0.2  # far below every lead
+BATCH = 1000
+_PARKED = b"parked/"
+
+
+async def run(estate: Estate) -> None:
+    """Until cancelled."""
+    while True:
+        while keys := estate.book.take_due(estate.now(), BATCH):
+            change = announce(estate, keys)
+            await estate.commit(change)
+        await asyncio.sleep(TICK_S)
+
+
+def announce(estate: Estate, keys: list[bytes]) -> Change:
+    """What to do about rows whose moment has come."""
+    change = Change()
+    due: list[Asset] = []
+    for key in keys:
+        if key.startswith(_PARKED):
+            change.rows[key] = None
+        elif key.startswith(Kind.JOB.value.encode()):
+            _job(estate, change, key.decode())
+        elif (asset := estate.book.asset(key.decode())) is not None and asset.head.due <= estate.now():
+            due.append(asset)
+    assets.retire(estate, change, due, "deadline")
+    return change
+
+
+def expire_due(estate: Estate, event: ExpireDue, _sealed: bytes) -> Change | None:
+    """Agent `expire`: keys die at once where nobody holds them; else every holder lets go first."""
+    found = [
+        asset
+        for asset_id in event.assets
+        if (asset := estate.book.asset(asset_id)) is not None and asset.head.state is not AssetState.DEAD
+    ]
+    ids = {asset.id for asset in found}
+    change = Change()
+    users = [
+        job
+        for job_id in estate.book.active
+        if (job := estate.book.job(job_id)) is not None
+        and job.body is not None
+        and not ids.isdisjoint((*job.body.inputs, *job.body.features, *job.body.results))
+    ]
+    held = {asset.id for asset in found if estate.grants.held(asset.id)}
+    for job in users:  # R8: a deadline that arrives while a job waits or runs ends that job
+        held |= ids & {*job.body.inputs, *job.body.features, *job.body.results} if job.body else set()
+        if job.head.state is not JobState.ENDING:
+            jobs.begin_end(estate, change, job, JobState.EXPIRED, cause=event.cause, everything=False)
+    free = [asset for asset in found if asset.id not in held]
+    assets.forget(estate, change, free, event.cause)
+    jobs.resettle(estate, change, {asset.head.job for asset in free})
+    if held:
+        using = tuple(job.id for job in users)
+        change.then.append(lambda _: estate.closer.erase(tuple(held), event.cause, using))
+    return change
+
+
+def expire_completed(_estate: Estate, _event: ExpireCompleted, _sealed: bytes) -> Change | None:
+    """For whoever listens; the owner has nothing left to do."""
+    return None
+
+
+def _job(estate: Estate, change: Change, job_id: str) -> None:
+    job = estate.book.job(job_id)
+    if job is None:
+        return
+    if not job.head.state.ended:
+        if job.head.state is not JobState.ENDING:
+            jobs.begin_end(estate, change, job, JobState.EXPIRED, cause="deadline", everything=False)
+    elif job.head.due <= estate.now():
+        if job.body is not None:
+            change.erase.append((job.head.page, entry_of(job.id)))
+        estate.book.bury(change, job.id)
+        estate.watch.forget(job.id)

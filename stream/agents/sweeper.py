@@ -1,0 +1,88 @@
+"""After the keys: objects are deleted, their absence verified, rows tombstoned. The rows themselves are the cursor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from stream import topics
+from stream.agents.book import Asset
+from stream.agents.estate import Estate
+from stream.audit.receipts import milliseconds
+from stream.errors import StoreUnavailable
+from stream.events.bus import ExpireCompleted, bus
+from stream.ledger import Change, Outgoing
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+AGAIN_S = 2.0
+
+
+class Sweeper:
+    """One per estate."""
+
+    def __init__(self, estate: Estate) -> None:
+        self.swept = self.failures = 0
+        self._estate = estate
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is something dead."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled. A store that does not answer is asked again: what is dead is unreadable meanwhile."""
+        while True:
+            try:
+                if not await self._sweep():
+                    async with asyncio.timeout(AGAIN_S):
+                        await self._wake.wait()
+            except TimeoutError:
+                continue
+            except StoreUnavailable as error:
+                self.failures += 1
+                log.warning("the sweeper could not reach the object store: %s", error.kind)
+                await asyncio.sleep(AGAIN_S)
+            self._wake.clear()
+
+    async def _sweep(self) -> bool:
+        """One batch; whether there was anything to do."""
+        estate, real = self._estate, self._estate.tools.real_time()
+        batch: list[Asset] = []
+        for asset_id in list(estate.book.dead)[: 2 * BATCH]:
+            asset = estate.book.asset(asset_id)
+            # Somebody with a URL may still write; until it has expired, absence would prove nothing.
+            if asset is not None and asset.head.receipt >= 0 and asset.head.urls_until <= real:
+                batch.append(asset)
+            if len(batch) >= BATCH:
+                break
+        if not batch:
+            return False
+        objects = {asset.head.object: asset for asset in batch}
+        await estate.custody.delete(objects)
+        still = set(await estate.custody.remaining(objects))
+        change = Change()
+        for name, asset in objects.items():
+            if name in still:
+                continue
+            self.swept += 1
+            estate.book.bury(change, asset.id)
+            receipt = asset.head.receipt
+            estate.certifier.outstanding[receipt] -= 1
+            if estate.certifier.outstanding[receipt] <= 0:
+                self._complete(change, receipt)
+        size = len(estate.audit)
+        change.then.append(lambda _: estate.audit.settle(size))
+        await estate.commit(change)
+        return len(still) < len(batch)
+
+    def _complete(self, change: Change, receipt: int) -> None:
+        estate, now = self._estate, self._estate.now()
+        del estate.certifier.outstanding[receipt]
+        entry = estate.audit.absent(receipt, milliseconds(now))
+        change.leaves.append(msgspec.msgpack.encode(entry))
+        event = ExpireCompleted(receipt=receipt, at=now)
+        change.events.append(Outgoing(topics.EXPIRE, b"%d" % estate.partition, bus.encode(event)))

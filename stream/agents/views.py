@@ -1,0 +1,54 @@
+"""What a tenant is shown of a job and its assets."""
+
+from __future__ import annotations
+
+from stream.agents import api
+from stream.agents.book import Asset, Job
+from stream.agents.estate import Estate
+from stream.events.rows import JobState
+from stream.policies.words import promised
+
+_DONE = 1.0
+
+
+def asset_view(estate: Estate, asset: Asset) -> api.AssetView:
+    """An asset whose key lives; its salt opens its receipt later."""
+    assert asset.body is not None
+    head, body = asset.head, asset.body
+    return api.AssetView(
+        id=asset.id,
+        role=head.role,
+        n=head.n,
+        state=head.state.value,
+        data_class=head.data_class,
+        clause=head.clause,
+        promised=promised(estate.policy(head.app), head.data_class, choice=body.choice, has_face=body.has_face),
+        ceiling=head.ceiling,
+        due=head.due,
+        leaf=head.leaf.hex(),
+        salt=body.salt.hex(),
+        media_type=body.media_type,
+        size_bytes=body.size_bytes,
+        on_return=head.on_return,
+    )
+
+
+def job_view(estate: Estate, job: Job) -> api.JobView:
+    """A job as it is now, with the engine's last word on it."""
+    head = job.head
+    progress = estate.watch.progress(job.id, head.fence) if head.state is JobState.LEASED else None
+    place = estate.dispatcher.places.get(job.id) if head.state is JobState.QUEUED else None
+    return api.JobView(
+        id=job.id,
+        state=head.state.value,
+        stage=head.stage.value,
+        seq=estate.watch.seq(job.id),
+        created_at=head.created_at,
+        progress=_DONE if head.state is JobState.SUCCEEDED else progress.fraction if progress else 0.0,
+        step=progress.step if progress else "",
+        eta_s=place.eta_s if place else None,
+        queue_position=place.position if place else None,
+        reason=head.reason,
+        assets=tuple(asset_view(estate, a) for a in estate.book.assets_of(job) if a.body is not None),
+        now=estate.now(),
+    )

@@ -1,0 +1,546 @@
+"""The ledger: the durable state of one partition, in one compacted Kafka topic, with one owner at a time.
+
+What a change does (rows, outgoing events, key pages, audit leaves, and the next offset of each input topic) is one
+Kafka transaction, many changes to a transaction (group commit). The transactional id names the partition: opening a
+ledger fences whoever owned it before and aborts what they left half done.
+
+Why one can trust it:
+- Commits of a partition are ordered and the first failure loses the whole ledger, so reads may see changes that are
+  not yet committed: none of them can survive one that it was built on.
+- Every send is awaited inside the transaction: aiokafka would commit past a failed one.
+- A fenced owner cannot write. It may not read either: `check()` fails once no commit was acknowledged for
+  `SELF_LEASE_S` (CLOCK_BOOTTIME counts a suspended machine), which is less than the group session, so a successor
+  cannot exist before. Heartbeat commits keep the lease, and make Kafka roll segments so that compaction never starves.
+- An erasing commit's future resolves only when the older roots are destroyed (decision 7), and they are destroyed only
+  once this commit's marker is in `keys`: the coordinator answers earlier, from a log that is not flushed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    RecordTooLargeError,
+)
+
+from stream import topics
+from stream.errors import BadRequest, LostLease, StoreUnavailable
+from stream.events.rows import Offsets, rows
+
+log = logging.getLogger(__name__)
+
+SELF_LEASE_S = 4.0  # below the group session of 6 s
+HEARTBEAT_S = 1.0
+TRANSACTION_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 5.0
+IDLE_WINDOW_SHARE = 0.1  # a lone change waits this part of the group window: there is no group to gather
+GROUP_HINT = 4  # a previous group larger than this means that there is one
+REPLAY_FETCH_BYTES = 8 << 20
+BATCH_BYTES = 512 << 10  # below every topic's max.message.bytes, which bounds a batch and not a record
+
+OFFSETS_KEY = b"offsets"
+HEARTBEAT_KEY = b"heartbeat"
+RESERVED = frozenset({OFFSETS_KEY, HEARTBEAT_KEY})
+
+_REFUSALS = (MessageSizeTooLargeError, RecordTooLargeError)
+
+
+class LedgerLost(LostLease):
+    """This ledger can no longer commit, or be read; nothing that was awaiting it may be acknowledged."""
+
+    kind: ClassVar[str] = "ledger-lost"
+
+
+class ValueTooLarge(BadRequest):
+    """A row or event larger than a Kafka batch may be: refused before it can harm its group."""
+
+    kind: ClassVar[str] = "value-too-large"
+    status: ClassVar[int] = 413
+
+
+class TopicLost(StoreUnavailable):
+    """The `keys` topic and the root store contradict each other."""
+
+    kind: ClassVar[str] = "topic-lost"
+
+
+@dataclass(slots=True, frozen=True)
+class Outgoing:
+    """An event to send within the change's transaction."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(slots=True)
+class Change:
+    """What one decision does: all or nothing. `erase` and `drop` make its commit an erasing one."""
+
+    rows: dict[bytes, bytes | None] = field(default_factory=dict)
+    events: list[Outgoing] = field(default_factory=list)
+    erase: list[tuple[bytes, bytes]] = field(default_factory=list)  # (page, entry)
+    drop: list[tuple[bytes, bytes]] = field(default_factory=list)  # (group, bucket)
+    leaves: list[bytes] = field(default_factory=list)
+    owners: tuple[bytes, bytes] | None = None  # record for the `owners` topic
+    consumed: tuple[str, int] | None = None  # (input topic, offset) that this change answers
+    then: list[Callable[[Commit], None]] = field(default_factory=list)  # for whoever applies it: once committed
+
+    def also(self, other: Change) -> Change:
+        """This change and that one, as one."""
+        self.rows |= other.rows
+        self.events += other.events
+        self.erase += other.erase
+        self.drop += other.drop
+        self.leaves += other.leaves
+        self.then += other.then
+        return self
+
+
+@dataclass(slots=True, frozen=True)
+class Commit:
+    """A committed group. `keys_offset`: of its last key page; `root`: the root version that replaced all older ones."""
+
+    at: float  # broker append time, epoch seconds
+    keys_offset: int = -1
+    root: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Replay:
+    """What an opening found."""
+
+    records: int
+    audit: list[bytes]
+
+
+class StagedPages(Protocol):
+    """Key pages to be written by one commit; `erasing` when the root is re-keyed."""
+
+    @property
+    def erasing(self) -> bool:
+        """True when older roots must be destroyed after the commit."""
+        ...
+
+
+class Pages(Protocol):
+    """What the ledger needs of the vault: one partition's key tree and its root store."""
+
+    def erase(self, page: bytes, entry: bytes) -> None:
+        """Forget one key, in the commit being staged."""
+        ...
+
+    def drop(self, group: bytes, bucket: bytes) -> None:
+        """Forget every key of a bucket, in the commit being staged."""
+        ...
+
+    def stage(self) -> StagedPages:
+        """Take what is to be written, with no await: the tree may change again at once."""
+        ...
+
+    async def seal(self, staged: StagedPages) -> dict[bytes, bytes | None]:
+        """Records for the `keys` topic; wraps a new root under a never-used version when erasing."""
+        ...
+
+    async def destroy_older(self) -> str:
+        """Destroy every root version older than the one just committed; returns that one's name."""
+        ...
+
+    async def open(self, records: dict[bytes, bytes]) -> None:
+        """Load the tree from a replay, destroying older roots before anything is served. Raises TopicLost."""
+        ...
+
+    def wipe(self) -> None:
+        """Overwrite every key in memory."""
+        ...
+
+
+class Ledger:
+    """One partition's state: open it, read it, apply changes to it, close it."""
+
+    def __init__(
+        self,
+        partition: int,
+        pages: Pages,
+        *,
+        bootstrap: str,
+        window_s: float = 0.02,
+        on_lost: Callable[[Ledger, BaseException], None] | None = None,
+        observe: Callable[[float], None] = lambda _: None,
+        boottime: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+    ) -> None:
+        self.partition, self.pages = partition, pages
+        self.lost: BaseException | None = None
+        self.groups = self.changes = self.refused = 0
+        self._bootstrap, self._window_s = bootstrap, window_s
+        self._on_lost, self._observe, self._boottime = on_lost, observe, boottime
+        self._rows: dict[bytes, bytes] = {}
+        self._offsets: dict[str, int] = {}
+        self._queue: list[tuple[Change, asyncio.Future[Commit]]] = []
+        self._tail: asyncio.Future[Commit] | None = None
+        self._wake = asyncio.Event()
+        self._acked_at = self._keys_at = float("-inf")
+        self._end_seen = 0  # nobody else may have committed to our ledger partition from here on
+        self._producer: AIOKafkaProducer | None = None
+        self._reader: AIOKafkaConsumer | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"Ledger(partition={self.partition}, rows={len(self._rows)}, lost={self.lost is not None})"
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def open(self) -> Replay:
+        """Fence any earlier owner, replay, open the key tree. Raises StoreUnavailable; the ledger is then unusable."""
+        began = self._boottime()
+        try:
+            # InitProducerId first: it fences the old owner and aborts what they left open, so the end offsets
+            # read below cover all that was ever committed.
+            await self._start_producer()
+            self._reader = AIOKafkaConsumer(
+                bootstrap_servers=self._bootstrap,
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                fetch_max_wait_ms=20,
+                max_partition_fetch_bytes=REPLAY_FETCH_BYTES,
+            )
+            await self._reader.start()
+            replay, keys = await self._replay()
+            await self.pages.open(keys)
+        except KafkaError as error:
+            await self._stop_clients()
+            raise StoreUnavailable(f"ledger {self.partition}: Kafka did not let it open: {error!r}") from error
+        except BaseException:
+            await self._stop_clients()
+            raise
+        self._acked_at = began
+        self._tasks = [
+            asyncio.create_task(self._write(), name=f"ledger-{self.partition}"),
+            asyncio.create_task(self._beat(), name=f"ledger-{self.partition}-heartbeat"),
+        ]
+        return replay
+
+    async def close(self) -> None:
+        """Stop writing, wipe keys. Changes not yet committed fail with LedgerLost."""
+        self._lose(LedgerLost(f"ledger {self.partition} was closed"), tell=False)
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._stop_clients()
+
+    # -- use -----------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raises LedgerLost unless this owner's self-lease holds: call it before anything is read for somebody else."""
+        if self.lost is not None:
+            raise LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
+        silent_s = self._boottime() - self._acked_at
+        if silent_s >= SELF_LEASE_S:
+            raise LedgerLost(
+                f"ledger {self.partition}: no commit acknowledged for {silent_s:.1f} s: another may own it"
+            )
+
+    def get(self, key: bytes) -> bytes | None:
+        """The row as of the last applied change."""
+        return self._rows.get(key)
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        """Every row but the ledger's own."""
+        return ((key, value) for key, value in self._rows.items() if key not in RESERVED)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def applied(self, topic: str) -> int:
+        """The next offset of an input topic: an event below it is a duplicate."""
+        return self._offsets.get(topic, 0)
+
+    def apply(self, change: Change) -> asyncio.Future[Commit]:
+        """Apply now (visible to `get` at once); the future resolves when Kafka has committed it.
+
+        Call `get` and `apply` with no await between them, and no lock is needed. Futures resolve in the order of the
+        calls. Raises LedgerLost, or ValueTooLarge, after which nothing was applied.
+        """
+        if self.lost is not None:
+            raise LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
+        for value in (*change.rows.values(), *(event.value for event in change.events), *change.leaves):
+            if value is not None and len(value) > topics.MAX_VALUE_BYTES:
+                raise ValueTooLarge(f"expected at most {topics.MAX_VALUE_BYTES} bytes in one value, got {len(value)}")
+        for key, row in change.rows.items():
+            if row is None:
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = row
+        if change.consumed is not None:
+            topic, offset = change.consumed
+            self._offsets[topic] = max(self._offsets.get(topic, 0), offset + 1)
+        future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_retrieved)
+        self._queue.append((change, future))
+        self._tail = future
+        self._wake.set()
+        return future
+
+    def barrier(self) -> asyncio.Future[Commit]:
+        """Resolves when all that was applied so far is committed: what a duplicate repeats may still be in flight."""
+        if self._tail is None or self._tail.done():
+            return self.apply(Change())
+        return self._tail
+
+    # -- the writer ----------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """A commit a second even when idle. A silence of SELF_LEASE_S loses the ledger, also while a commit hangs."""
+        while self.lost is None:
+            await asyncio.sleep(HEARTBEAT_S)
+            silent_s = self._boottime() - self._acked_at
+            if silent_s >= SELF_LEASE_S:
+                self._lose(LedgerLost(f"ledger {self.partition}: no commit acknowledged for {silent_s:.1f} s"))
+            elif silent_s >= HEARTBEAT_S and not self._queue:
+                self.apply(Change())
+
+    async def _write(self) -> None:
+        batch: list[tuple[Change, asyncio.Future[Commit]]] = []
+        try:
+            while True:
+                await self._wake.wait()
+                share = 1.0 if len(batch) > GROUP_HINT else IDLE_WINDOW_SHARE
+                await asyncio.sleep(self._window_s * share)  # let a group gather
+                # All of the queue, always: the tree already holds the inserts of all of it.
+                batch, self._queue = self._queue, []
+                self._wake.clear()
+                commit = await self._commit([change for change, _ in batch])
+                self.groups, self.changes = self.groups + 1, self.changes + len(batch)
+                for _, future in batch:
+                    if not future.done():
+                        future.set_result(commit)
+        except BaseException as error:
+            self._queue = [pair for pair in batch if not pair[1].done()] + self._queue
+            cancelled = isinstance(error, asyncio.CancelledError)
+            self._lose(error, tell=not cancelled)
+            if cancelled:
+                raise
+
+    async def _commit(self, changes: Sequence[Change]) -> Commit:
+        began = self._boottime()
+        merged: dict[bytes, bytes | None] = {}
+        for change in changes:
+            merged.update(change.rows)  # of a key, a group writes only the last row
+            for page, entry in change.erase:
+                self.pages.erase(page, entry)
+            for group, bucket in change.drop:
+                self.pages.drop(group, bucket)
+        staged = self.pages.stage()
+        if any(change.consumed for change in changes):
+            merged[OFFSETS_KEY] = rows.encode(Offsets(next=dict(self._offsets)))
+        events = [event for change in changes for event in change.events]
+        leaves = [leaf for change in changes for leaf in change.leaves]
+        owners = [change.owners for change in changes if change.owners is not None]
+
+        if not merged:
+            merged[HEARTBEAT_KEY] = struct.pack(">d", began)
+        pages = await self.pages.seal(staged)
+        if not pages and began - self._keys_at >= HEARTBEAT_S:
+            pages = {HEARTBEAT_KEY: b""}  # not in every commit: each append to `keys` is flushed
+        if pages:
+            self._keys_at = began
+        own: list[tuple[str, bytes, bytes | None]] = [
+            *((topics.LEDGER, key, value) for key, value in merged.items()),
+            *((topics.KEYS, key, value) for key, value in pages.items()),
+            *((topics.AUDIT, b"leaf", leaf) for leaf in leaves),
+        ]
+        commit = await self._transact(own, owners, events)
+        if staged.erasing:
+            commit = Commit(commit.at, commit.keys_offset, await self._forget_older(commit.keys_offset))
+        self._acked_at = began  # when it began: what a successor does after that, this commit has not seen
+        return commit
+
+    async def _transact(
+        self, own: list[tuple[str, bytes, bytes | None]], owners: list[tuple[bytes, bytes]], events: list[Outgoing]
+    ) -> Commit:
+        """One transaction. Events that the broker refuses are parked in it instead; everything else goes on."""
+        suspects: set[int] = set()
+        refused: set[int] = set()
+        while True:
+            failed, commit = await self._attempt(own, owners, events, suspects, refused)
+            if commit is not None:
+                self.refused += len(refused)
+                return commit
+            # A failed batch fails all its records, so each suspect is sent alone once before it is called refused.
+            refused |= failed & suspects
+            suspects |= failed
+            await self._reseat()
+
+    async def _attempt(
+        self,
+        own: list[tuple[str, bytes, bytes | None]],
+        owners: list[tuple[bytes, bytes]],
+        events: list[Outgoing],
+        suspects: set[int],
+        refused: set[int],
+    ) -> tuple[set[int], Commit | None]:
+        producer = self._producer
+        assert producer is not None
+        await producer.begin_transaction()
+        sent = [await producer.send(t, value, key=key, partition=self.partition) for t, key, value in own]
+        sent += [await producer.send(topics.OWNERS, value, key=key, partition=0) for key, value in owners]
+        pending: list[tuple[int, asyncio.Future[object]]] = []
+        failed: set[int] = set()
+        for index, event in enumerate(events):
+            topic, headers = event.topic, list(event.headers)
+            if index in refused:
+                topic, headers = topics.PARKED, [("origin", event.topic.encode()), ("reason", b"refused-by-broker")]
+            try:
+                future = await producer.send(
+                    topic, event.value, key=event.key, partition=self.partition, headers=headers
+                )
+                if index in suspects and index not in refused:
+                    await future
+            except _REFUSALS:
+                failed.add(index)
+            else:
+                pending.append((index, future))
+        answers = await asyncio.gather(*(future for _, future in pending), return_exceptions=True)
+        for (index, _), answer in zip(pending, answers, strict=True):
+            if isinstance(answer, _REFUSALS):
+                failed.add(index)
+            elif isinstance(answer, BaseException):
+                raise answer
+        if failed:
+            return failed, None
+        acks = await asyncio.gather(*sent)
+        await producer.commit_transaction()
+        at = acks[0].timestamp / 1000
+        self._observe(at)
+        self._end_seen = max(ack.offset for ack in acks if ack.topic == topics.LEDGER) + 1
+        return set(), Commit(at, max((ack.offset for ack in acks if ack.topic == topics.KEYS), default=-1))
+
+    async def _reseat(self) -> None:
+        """A fresh producer, since aiokafka cannot go on after a refused record: its sequence numbers have a gap.
+
+        InitProducerId fences whoever opened meanwhile; so look, and stand back if anybody did commit. A successor
+        that has not committed yet holds what we hold, and is refused at its first commit.
+        """
+        await self._stop_producer()
+        self.check()
+        await self._start_producer()
+        async with aclosing(self._read({topics.LEDGER: self._end_seen})) as written:
+            async for _ in written:
+                raise LedgerLost(f"ledger {self.partition}: another owner wrote while this one was being reseated")
+
+    async def _forget_older(self, keys_offset: int) -> str:
+        while await self._end(topics.KEYS) <= keys_offset:
+            pass  # each look is a round trip, and the marker is 1 to 2 ms away
+        return await self.pages.destroy_older()
+
+    async def _end(self, topic: str) -> int:
+        """The read-committed end (last stable offset) of this partition of a topic."""
+        assert self._reader is not None
+        tp = TopicPartition(topic, self.partition)
+        return int((await self._reader.end_offsets([tp]))[tp])
+
+    # -- reading back --------------------------------------------------------------------------------------------
+
+    async def _replay(self) -> tuple[Replay, dict[bytes, bytes]]:
+        keys: dict[bytes, bytes] = {}
+        audit: list[bytes] = []
+        count = 0
+        async for topic, offset, key, value in self._read({topics.LEDGER: 0, topics.KEYS: 0, topics.AUDIT: 0}):
+            count += 1
+            if topic == topics.AUDIT:
+                audit.append(value or b"")
+                continue
+            table = self._rows if topic == topics.LEDGER else keys
+            if value is None:
+                table.pop(key, None)
+            else:
+                table[key] = value
+            if topic == topics.LEDGER:
+                self._end_seen = offset + 1
+        keys.pop(HEARTBEAT_KEY, None)
+        if (stored := self._rows.get(OFFSETS_KEY)) is not None:
+            header, _ = rows.decode(stored)
+            assert isinstance(header, Offsets)
+            self._offsets = dict(header.next)
+        return Replay(count, audit), keys
+
+    async def _read(self, starts: dict[str, int]) -> AsyncGenerator[tuple[str, int, bytes, bytes | None]]:
+        """Committed records of this partition of each topic, from an offset to the end as of now."""
+        reader = self._reader
+        assert reader is not None
+        tps = [TopicPartition(topic, self.partition) for topic in starts]
+        reader.assign(tps)
+        try:
+            begins, ends = await reader.beginning_offsets(tps), await reader.end_offsets(tps)
+            for tp in tps:  # seek_to_beginning would lose against aiokafka's own reset to latest
+                reader.seek(tp, max(begins[tp], starts[tp.topic]))
+            waiting = {tp for tp in tps if begins[tp] < ends[tp]}
+            while waiting:
+                for tp, records in (await reader.getmany(*waiting, timeout_ms=50, max_records=20_000)).items():
+                    for record in records:
+                        yield tp.topic, record.offset, record.key, record.value
+                waiting = {tp for tp in waiting if await reader.position(tp) < ends[tp]}
+        finally:
+            reader.unsubscribe()  # else it would go on fetching what we write
+
+    # -- ends ----------------------------------------------------------------------------------------------------
+
+    async def _start_producer(self) -> None:
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            linger_ms=0,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=2 * topics.MAX_MESSAGE_BYTES,
+            transactional_id=f"{topics.LEDGER}-{self.partition}",
+            transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
+        )
+        await self._producer.start()
+
+    async def _stop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)
+            except Exception as error:  # noqa: BLE001 - a fenced producer may refuse to stop cleanly
+                log.info("ledger %d: its producer did not stop cleanly: %r", self.partition, error)
+
+    async def _stop_clients(self) -> None:
+        await self._stop_producer()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.stop()
+
+    def _lose(self, error: BaseException, *, tell: bool = True) -> None:
+        first, self.lost = self.lost is None, self.lost or error
+        queue, self._queue = self._queue, []
+        self._rows, self._offsets = {}, {}  # they may hold what never committed
+        self.pages.wipe()
+        for _, future in queue:
+            if not future.done():
+                future.set_exception(LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}"))
+        if first and tell and self._on_lost is not None:
+            self._on_lost(self, error)
+
+
+def fenced(error: BaseException) -> bool:
+    """True when another owner has taken the partition (or our own transaction timed out), false when Kafka failed."""
+    return isinstance(error, ProducerFenced | InvalidProducerEpoch)
+
+
+def _retrieved(future: asyncio.Future[Commit]) -> None:
+    if not future.cancelled():
+        future.exception()  # a dropped event is not an unhandled error: it will be delivered again

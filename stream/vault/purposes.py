@@ -1,0 +1,35 @@
+"""What keys and streams are bound to between owner, gateway and engine: all three must say the same bytes.
+
+The data class is left out: detection may raise it while an asset lives. The fence is in every envelope of a lease, so
+one made for an attempt opens in no other.
+"""
+
+from __future__ import annotations
+
+from stream.ids import entry_of
+from stream.vault.envelope import binding
+
+
+def stream_name(asset: str) -> bytes:
+    """The `asset` of a Sealer or an Opener: the id's 16 random bytes, its name in the key tree too."""
+    return entry_of(asset)
+
+
+def write_info(asset: str, app: str) -> bytes:
+    """HPKE `info` of an upload's data key, sealed to the gateway."""
+    return binding("write", asset=entry_of(asset), fence=0, app=app, data_class="")
+
+
+def read_info(asset: str, app: str) -> bytes:
+    """HPKE `info` of a download's data key, sealed to the gateway."""
+    return binding("read", asset=entry_of(asset), fence=0, app=app, data_class="")
+
+
+def lease_info(asset: str, app: str, *, fence: int, role: str) -> bytes:
+    """HPKE `info` of a data key sealed to an engine actor, for one attempt."""
+    return binding(f"lease {role}", asset=entry_of(asset), fence=fence, app=app, data_class="")
+
+
+def params_info(job: str, app: str, *, fence: int) -> bytes:
+    """HPKE `info` of a job's parameters, sealed to an engine actor for one attempt."""
+    return binding("params", asset=entry_of(job), fence=fence, app=app, data_class="")
