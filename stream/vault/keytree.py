@@ -99,7 +99,7 @@ class KeyTree:
         self._nodes: dict[bytes, Node] = {ROOT: self._root}
         self._groups: dict[bytes, Node] = {}
         self._buckets: dict[Place, list[Node]] = {}
-        self._room: dict[Place, dict[bytes, Node]] = {}  # leaves that take inserts, by id; oldest first
+        self._room: dict[Place, dict[bytes, Node]] = {}  # leaves that take inserts, by id
         self._dirty: set[Node] = set()
         self._rekey: set[Node] = {self._root}
         self._garbage: list[bytes] = []  # unreachable nodes, whose records await a tombstone
@@ -149,10 +149,12 @@ class KeyTree:
             raise ValueError(f"expected an entry of {ID_BYTES} bytes and a key of {KEY_BYTES}")
         place = group, bucket
         room = self._room.setdefault(place, {})
-        leaf = next(iter(room.values()), None) or self._open(group, bucket)
+        if not room:
+            self._open(group, bucket)
+        _, leaf = room.popitem()
         leaf.body += entry + key
-        if len(leaf.body) >= self._full_bytes:
-            del room[leaf.id]
+        if len(leaf.body) < self._full_bytes:
+            room[leaf.id] = leaf
         self._dirty.add(leaf)
         return leaf.id
 
@@ -236,12 +238,12 @@ class KeyTree:
         node = self._nodes.get(page)
         return node if node is not None and node.level == Level.LEAF else None
 
-    def _open(self, group: bytes, bucket: bytes) -> Node:
-        """A fresh leaf, in a bucket node that has room."""
+    def _open(self, group: bytes, bucket: bytes) -> None:
+        """Add a leaf, in a bucket node that has room."""
         above = self._groups.get(group) or self._add(self._root, Level.GROUP, group)
         tops = self._buckets.get((group, bucket), ())
         top = next((top for top in tops if len(top.body) < self._full_bytes), None)
-        return self._add(top or self._add(above, Level.BUCKET, bucket), Level.LEAF, b"")
+        self._add(top or self._add(above, Level.BUCKET, bucket), Level.LEAF, b"")
 
     def _add(self, parent: Node, level: Level, label: bytes) -> Node:
         node = Node(os.urandom(ID_BYTES), os.urandom(KEY_BYTES), level, label=label)
@@ -262,8 +264,8 @@ class KeyTree:
             self._groups[node.label] = node
         elif node.level == Level.BUCKET:
             self._buckets.setdefault((parent.label, node.label), []).append(node)
-        elif len(node.body) < self._full_bytes:
-            self._room.setdefault(_place(node), {})[node.id] = node
+        else:
+            self._reuse(node)
 
     def _remove(self, node: Node, entry: bytes) -> None:
         node.remove(entry)
@@ -272,8 +274,13 @@ class KeyTree:
             node.parent.remove(node.id)
             node = node.parent
         if node.level == Level.LEAF:
-            self._room.setdefault(_place(node), {})[node.id] = node
+            self._reuse(node)
         self._rekey.add(node)
+
+    def _reuse(self, leaf: Node) -> None:
+        """Let a leaf that is half empty take inserts. A fuller one not: each would be rewritten for a few entries."""
+        if len(leaf.body) <= self._full_bytes // 2:
+            self._room.setdefault(_place(leaf), {})[leaf.id] = leaf
 
     def _forget(self, node: Node) -> None:
         node.wipe()

@@ -26,7 +26,7 @@ from stream.audit.receipt_file import (
     WrongSignature,
     verify,
 )
-from stream.audit.receipts import Cause, Covered, Erasure, Residue, commitment, locate, milliseconds, tree_of
+from stream.audit.receipts import Cause, Covered, Erasure, Residue, commitment, locate, milliseconds, portions, tree_of
 from stream.audit.signer import Signer
 from stream.ids import Kind, Mint
 
@@ -318,6 +318,17 @@ def test_locate_agrees_with_the_trees_order(commitments, cut):
         assert (at, each in set(group)) == (index, True)
     assert len(tree) == len(order)
     assert locate(groups, bytes(31)) is None
+
+
+@given(st.lists(st.integers(0, 9), max_size=6), st.integers(1, 7))
+def test_portions_hold_all_and_none_too_many(sizes, limit):
+    groups = [Covered.of(f"class{n}", n, [os.urandom(32) for _ in range(size)]) for n, size in enumerate(sizes)]
+    made = list(portions(groups, limit))
+    counts = [sum(map(len, portion)) for portion in made]
+    assert all(count == limit for count in counts[:-1])
+    assert all(0 < count <= limit for count in counts)
+    flat = [(group.data_class, group.deadline_ms, each) for portion in made for group in portion for each in group]
+    assert flat == [(group.data_class, group.deadline_ms, each) for group in groups for each in group]
 
 
 def test_milliseconds_are_whole():

@@ -268,10 +268,11 @@ def test_a_removal_rekeys_its_path(world):
     assert kinds(world.tree.stage()) == [Level.LEAF, Level.BUCKET, Level.GROUP, Level.ROOT]
 
 
-def test_a_leaf_with_room_is_used_before_another_opens(world):
-    entry = world.pick(0)
-    page = world.live[entry][2]
-    world.erase(entry)
+def test_a_leaf_that_is_half_empty_is_used_before_another_opens(world):
+    page = world.live[world.pick(0)][2]
+    inside = [entry for entry, row in world.live.items() if row[2] == page]
+    for entry in inside[1:]:
+        world.erase(entry)
     world.commit()
     pages = {world.tree.insert(GROUPS[0], BUCKETS[0], random.randbytes(16), bytes(32)) for _ in range(FAN)}
     assert page in pages
