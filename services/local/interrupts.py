@@ -5,22 +5,38 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SHELL_BASE: Final = 128
+"""A shell reports a program that a signal ended by this plus the signal's number."""
+
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` in which SIGTERM and SIGHUP end like ^C: `main` is cancelled, so that every `async with` closes.
+    """`asyncio.run`, ended by ^C, SIGTERM or SIGHUP through cancelling `main`, so that every `async with` closes.
 
-    Raises KeyboardInterrupt for ^C as `asyncio.run` does, and CancelledError for the others.
+    Raises SystemExit(128 + number) then. A second signal changes nothing: closing is on its way, and is bounded.
     """
+    got: list[signal.Signals] = []
 
     async def cancellable() -> T:
         task = asyncio.current_task()
         assert task is not None
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+        def end(number: signal.Signals) -> None:
+            if not got:
+                task.cancel()
+            got.append(number)
+
+        for number in ENDING:
+            asyncio.get_running_loop().add_signal_handler(number, end, number)
         return await main
 
-    return asyncio.run(cancellable())
+    try:
+        return asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        if got:
+            raise SystemExit(SHELL_BASE + got[0]) from None
+        raise

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import ClassVar, Final, Self, TypeVar
 
 import msgspec
 
@@ -18,13 +18,25 @@ from services.local.endpoints import FILE_NAME, Endpoints
 from services.local.kafka import start_kafka
 from services.local.ray_head import Ray, start_ray
 from services.local.s3 import S3, start_s3
+from stream.errors import MayflyError, StoreUnavailable
 
 RAM: Final = Path("/dev/shm")  # noqa: S108 - a tmpfs is the point: nothing below it reaches a disk
 RAM_PREFIX: Final = "mayfly-"
 DATA: Final = ("kafka", "s3")
 OURS: Final = ("kafka", "s3", "ray")
 
+DISK_BYTES: Final = 512 << 20
+RAM_BYTES: Final = 512 << 20
+"""Of the tmpfs: with less, Ray would move its object store to a disk."""
+
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+
+class NoRoom(StoreUnavailable):
+    """The disk or the tmpfs is full, absent or not ours to write."""
+
+    kind: ClassVar[str] = "no-room"
 
 
 class LocalStack:
@@ -48,19 +60,21 @@ class LocalStack:
         self._keep = keep
 
     async def __aenter__(self) -> Self:
-        """Boot all at once. Raises StackBusy, ChildFailed or MissingPart, and leaves nothing running."""
+        """Boot all at once. Raises StackBusy, NoRoom, ChildFailed or MissingPart, and leaves nothing running."""
         began = time.monotonic()
-        self.children = Children(self.run_dir)
         try:
-            self._clear()
-            self.ram = Path(tempfile.mkdtemp(prefix=RAM_PREFIX, dir=RAM))
-            (self.run_dir / "ram").symlink_to(self.ram)
-            await self._boot()
-        except BaseException as error:
-            await self._close()
-            if isinstance(error, ExceptionGroup):  # one sentence: the first cause says it
-                raise error.exceptions[0] from None
-            raise
+            self.children = Children(self.run_dir)
+            try:
+                self._clear()
+                self._check_room()
+                await self._boot()
+            except BaseException:
+                await self._close()
+                raise
+        except* OSError as group:
+            raise NoRoom(f"expected to write below {self.run_dir} and {RAM}, got: {_first(group)}") from None
+        except* MayflyError as group:
+            raise _first(group) from None  # one sentence: the first cause says it
         self.seconds["all"] = time.monotonic() - began
         return self
 
@@ -75,7 +89,15 @@ class LocalStack:
             self._publish(await self._timed("ray", start_ray(self.children, temp_dir=self.ram / "ray", cpus=cpus)))
         return self.endpoints
 
+    def _check_room(self) -> None:
+        for path, wanted in ((self.run_dir, DISK_BYTES), (RAM, RAM_BYTES)):
+            free = shutil.disk_usage(path).free
+            if free < wanted:
+                raise NoRoom(f"expected {wanted >> 20} MiB free at {path}, got {free >> 20} MiB: make room there")
+
     async def _boot(self) -> None:
+        self.ram = Path(tempfile.mkdtemp(prefix=RAM_PREFIX, dir=RAM))
+        (self.run_dir / "ram").symlink_to(self.ram)
         async with asyncio.TaskGroup() as group:
             kafka = group.create_task(self._timed("kafka", start_kafka(self.children)))
             s3 = group.create_task(self._timed("s3", start_s3(self.children, bucket=self._bucket, sockets=self.ram)))
@@ -131,3 +153,8 @@ class LocalStack:
             if target.parent == RAM and target.name.startswith(RAM_PREFIX):
                 shutil.rmtree(target, ignore_errors=True)
             link.unlink()
+
+
+def _first(group: BaseExceptionGroup[E]) -> E:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
