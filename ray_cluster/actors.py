@@ -1,0 +1,221 @@
+"""Engine actors: long-lived Ray processes that hold loaded engines and run one lease at a time, prefetching one more.
+
+An actor needs nobody: it makes its key pairs, runs what owners start, keeps each outcome until it is acknowledged,
+and lives on without a scheduler. Nothing that it says or is told holds plaintext, so nothing of it reaches Ray's object
+store, a log or an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+
+import msgspec
+import psutil
+
+from ray_cluster.attempt import attempt
+from ray_cluster.bell import Bell
+from ray_cluster.engines import registry
+from ray_cluster.engines.interface import Engine
+from ray_cluster.leases import Inventory, Progress, Task
+from ray_cluster.roster import LEASES_PER_ACTOR
+from stream.errors import MayflyError
+from stream.events.bus import Outcome
+from stream.vault.courier import Courier
+from stream.vault.envelope import Recipient
+
+OUTCOME_KEPT_S = 3600.0
+"""An outcome that nobody acknowledged is forgotten after this long."""
+
+OUTCOME_HOLDS_S = 120.0
+"""For so long it also keeps the actor alive: several takeovers of a partition."""
+
+FENCES_KEPT = 10_000
+PROGRESS_EVERY_S = 0.1
+MAX_CALLS = 256
+
+ACCEPTED = ""
+"""`start`'s answer; any other is the stable kind of a refusal."""
+
+
+class EngineActor:
+    """One process of a pool. Every method is short or a bounded long-poll; messages are msgpack."""
+
+    def __init__(self, pool: str, operations: tuple[str, ...]) -> None:
+        self._pool = pool
+        self._operations = operations
+        self._engines: dict[str, Engine] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._open = AsyncExitStack()
+        self._courier: Courier | None = None
+        self._loading = asyncio.Lock()
+        self._offers: dict[int, Recipient] = {}
+        self._last_offer = 0
+        self._leases: dict[tuple[str, int], _Lease] = {}
+        self._fences: OrderedDict[str, int] = OrderedDict()
+        self._bell = Bell()  # what the scheduler should know
+        self._watcher = ""
+        self._retiring = False
+        self._jobs = 0
+
+    async def ready(self) -> str:
+        """Load the pool's engines, once. '' when they are; else the stable kind of what failed."""
+        async with self._loading:
+            if self._courier:
+                return ACCEPTED
+            try:
+                loop = asyncio.get_running_loop()
+                self._engines = await loop.run_in_executor(self._thread, _load, self._operations)
+            except MayflyError as error:
+                return error.kind
+            except Exception as error:  # noqa: BLE001 - its text may quote anything; its class says enough
+                return type(error).__name__
+            self._courier = await self._open.enter_async_context(Courier())
+            return ACCEPTED
+
+    async def watch(self, watcher: str, seen: int, stock: int, wait_s: float) -> bytes:
+        """The `Inventory`, as soon as it differs from version `seen`, with key pairs made up to `stock`.
+
+        A scheduler begins with `seen` −1: then the offers of its predecessor are destroyed, for nobody knows to whom
+        they were given.
+        """
+        if seen < 0:
+            self._watcher = watcher
+            self._offers.clear()
+        await self._bell.after(seen, wait_s)
+        self._forget_old(time.monotonic())
+        fresh = []
+        while watcher == self._watcher and len(self._offers) < stock and not self._retiring:
+            self._last_offer += 1
+            recipient = Recipient.new()
+            self._offers[self._last_offer] = recipient
+            fresh.append((self._last_offer, recipient.public))
+        held = tuple(job for (job, _), lease in self._leases.items() if not lease.outcome)
+        return msgspec.msgpack.encode(Inventory(self._pool, self._bell.count, held, tuple(self._offers), tuple(fresh)))
+
+    async def revoke(self, offer: int) -> bool:
+        """Destroy a key pair that no task has used; False where one has, or where it was never made."""
+        return self._offers.pop(offer, None) is not None
+
+    async def start(self, raw: bytes) -> str:
+        """Accept a `Task`, idempotently per (job, fence); a refusal's kind otherwise, and then nothing was kept."""
+        task = msgspec.msgpack.decode(raw, type=Task)
+        if (task.job, task.fence) in self._leases:
+            return ACCEPTED
+        if task.fence <= self._fences.get(task.job, -1):
+            return "stale-fence"
+        if self._retiring or not self._courier:
+            return "actor-retiring"
+        if sum(not lease.outcome for lease in self._leases.values()) >= LEASES_PER_ACTOR:
+            return "actor-busy"
+        recipient = self._offers.pop(task.offer, None)
+        if not recipient:
+            return "offer-gone"
+        for (job, _), older in self._leases.items():
+            if job == task.job:
+                older.cancelled.set()
+        self._remember(task.job, task.fence)
+        lease = self._leases[task.job, task.fence] = _Lease()
+        lease.running = asyncio.create_task(self._run(task, recipient, lease, self._courier))
+        return ACCEPTED
+
+    async def progress(self, job: str, fence: int, after_seq: int, wait_s: float) -> bytes:
+        """`Progress`, as soon as its seq differs from `after_seq`; at once if this attempt is not known here."""
+        lease = self._leases.get((job, fence))
+        if not lease:
+            return msgspec.msgpack.encode(Progress(job, fence, 0, known=False))
+        seq = await lease.bell.after(after_seq, wait_s)
+        return msgspec.msgpack.encode(
+            Progress(job, fence, seq, step=lease.step, fraction=lease.fraction, outcome=lease.outcome)
+        )
+
+    async def cancel(self, job: str, fence: int) -> None:
+        """End that attempt and any older one, also one that has not yet started; its outcome says when it is wiped."""
+        self._remember(job, fence)
+        for (held, number), lease in self._leases.items():
+            if held == job and number <= fence:
+                lease.cancelled.set()
+
+    async def ack(self, job: str, fence: int) -> None:
+        """The outcome is committed: forget it."""
+        lease = self._leases.get((job, fence))
+        if lease and lease.outcome:
+            del self._leases[job, fence]
+
+    async def retire(self) -> bool:
+        """Take no further lease, if there is none and every outcome was acknowledged or is old; else False."""
+        now = time.monotonic()
+        if any(not lease.outcome or now - lease.ended_at < OUTCOME_HOLDS_S for lease in self._leases.values()):
+            return False
+        self._retiring = True
+        self._offers.clear()
+        return True
+
+    async def facts(self) -> dict[str, float]:
+        """Numbers about this process."""
+        return {"pid": os.getpid(), "rss_bytes": psutil.Process().memory_info().rss, "jobs": self._jobs}
+
+    async def _run(self, task: Task, recipient: Recipient, lease: _Lease, courier: Courier) -> None:
+        loop = asyncio.get_running_loop()
+        engine = self._engines.get(task.operation)
+        if engine:
+            lease.outcome = await attempt(
+                task,
+                recipient,
+                engine=engine,
+                courier=courier,
+                thread=self._thread,
+                report=lambda step, fraction: lease.report(loop, step, fraction),
+                cancelled=lease.cancelled.is_set,
+            )
+        else:
+            lease.outcome = Outcome("failed", kind="permanent", reason="bad-task", wiped=True)
+        lease.ended_at = time.monotonic()
+        self._jobs += 1
+        lease.bell.ring()
+        self._bell.ring()
+
+    def _remember(self, job: str, fence: int) -> None:
+        self._fences[job] = max(fence, self._fences.pop(job, -1))
+        if len(self._fences) > FENCES_KEPT:
+            self._fences.popitem(last=False)
+
+    def _forget_old(self, now: float) -> None:
+        old = [key for key, held in self._leases.items() if held.outcome and now - held.ended_at > OUTCOME_KEPT_S]
+        for key in old:
+            del self._leases[key]
+
+
+def _load(operations: tuple[str, ...]) -> dict[str, Engine]:
+    engines = {operation: registry.build(operation) for operation in operations}
+    for engine in engines.values():
+        engine.load()
+    return engines
+
+
+class _Lease:
+    """An attempt under way or ended."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+        self.bell = Bell()
+        self.step = ""
+        self.fraction = 0.0
+        self.outcome: Outcome | None = None
+        self.ended_at = 0.0
+        self.running: asyncio.Task[None] | None = None
+        self._told_at = 0.0
+
+    def report(self, loop: asyncio.AbstractEventLoop, step: str, fraction: float) -> None:
+        """From any thread. Tells waiters of every new step, and of fractions ten times a second."""
+        now = time.monotonic()
+        news = step != self.step or now - self._told_at >= PROGRESS_EVERY_S
+        self.step, self.fraction = step, fraction
+        if news:
+            self._told_at = now
+            loop.call_soon_threadsafe(self.bell.ring)

@@ -1,0 +1,243 @@
+"""The cluster as a worker process sees it: a Ray driver with typed calls, a time limit on each, and our own errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
+
+import msgspec
+import ray
+from ray._raylet import Config
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
+
+from ray_cluster import scheduler as scheduling
+from ray_cluster.actors import MAX_CALLS
+from ray_cluster.leases import Place, Progress, Proposal, Task, Work
+from ray_cluster.pools import ClusterConfig, PoolStatus
+from stream.errors import LostLease, MayflyError, StoreUnavailable
+
+CALL_S = 10.0
+CONNECT_S = 60.0
+GCS_PATIENCE_S = 3600
+"""Ray ends a driver whose GCS is away for 60 s; a worker holds keys and offsets, and would rather wait."""
+
+
+class ActorLost(LostLease):
+    """The engine actor died, and with it every plaintext and key it had: the attempt is lost, start another."""
+
+    kind: ClassVar[str] = "actor-lost"
+
+
+class LeaseRefused(LostLease):
+    """The actor does not take this task. `reason`: stale-fence | offer-gone | actor-busy | actor-retiring."""
+
+    kind: ClassVar[str] = "lease-refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"expected the actor to accept the task, it answered {reason}: submit the job again")
+        self.reason = reason
+
+
+class ActorSilent(StoreUnavailable):
+    """The engine actor did not answer in time; it may live: ask again, or kill it."""
+
+    kind: ClassVar[str] = "actor-silent"
+
+
+class SchedulerLost(StoreUnavailable):
+    """The scheduler is restarting, or has restarted and forgotten what was queued: submit all that is queued again."""
+
+    kind: ClassVar[str] = "scheduler-lost"
+
+
+class Cluster:
+    """Use `connect`; one per process. Every call raises `SchedulerLost`, `ActorLost` or `ActorSilent` as said there."""
+
+    def __init__(self, config: ClusterConfig) -> None:
+        self._config = config
+        self._scheduler: Any = None
+        self._actors: dict[str, Any] = {}
+        self._epoch = ""
+        self._finding = asyncio.Lock()
+
+    @classmethod
+    async def connect(cls, address: str, config: ClusterConfig, *, token_path: str = "") -> Self:
+        """Join Ray at `address` as a driver and find the scheduler, or create it. Raises `StoreUnavailable`."""
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(GCS_PATIENCE_S))
+        if token_path:
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": token_path}
+        try:
+            await asyncio.wait_for(asyncio.to_thread(_join, address, config.namespace), CONNECT_S)
+        except (TimeoutError, ConnectionError, RuntimeError, ValueError, RayError) as error:
+            raise StoreUnavailable(
+                f"expected Ray at the configured address, got {type(error).__name__}: is its head up?"
+            ) from None
+        cluster = cls(config)
+        cluster._epoch = await cluster.epoch()
+        return cluster
+
+    async def close(self) -> None:
+        """Leave Ray; scheduler and engine actors stay."""
+        await asyncio.to_thread(ray.shutdown)
+
+    # -- the scheduler ---------------------------------------------------------------------------------------------
+
+    async def epoch(self) -> str:
+        """Random per start of the scheduler."""
+        return str(await self._schedule("epoch"))
+
+    async def submit(self, works: Iterable[Work]) -> None:
+        """Queue what wants an actor; idempotent. Raises `BadWork`."""
+        await self._schedule("submit", msgspec.msgpack.encode(list(works)))
+
+    async def withdraw(self, job: str) -> None:
+        """`job` wants no actor any more; a lease that it has already is not touched."""
+        await self._schedule("withdraw", job)
+
+    async def proposals(self, worker: str, wait_s: float = 20.0) -> list[Proposal]:
+        """What the scheduler proposes for jobs of `worker`, as soon as there is anything; [] after `wait_s`.
+
+        Also raises `SchedulerLost`, once, when the scheduler turns out to be another than before: submit again.
+        """
+        raw = await self._schedule("poll", worker, wait_s, limit_s=wait_s + CALL_S)
+        epoch, proposals = msgspec.msgpack.decode(raw, type=tuple[str, list[Proposal]])
+        if epoch != self._epoch:
+            self._epoch = epoch
+            raise SchedulerLost("expected the scheduler as it was, it has restarted: submit all that is queued again")
+        return proposals
+
+    async def decline(self, job: str, actor: str, offer: int) -> None:
+        """The owner does not want this proposal (cancelled, erased, not its partition any more)."""
+        await self._schedule("decline", job, actor, offer)
+
+    async def places(self, jobs: Iterable[str]) -> dict[str, Place]:
+        """Places of those `jobs` that are queued."""
+        return msgspec.msgpack.decode(await self._schedule("places", list(jobs)), type=dict[str, Place])
+
+    async def pools(self) -> list[PoolStatus]:
+        """How every pool stands, and why."""
+        return msgspec.msgpack.decode(await self._schedule("pools"), type=list[PoolStatus])
+
+    async def drain(self, actor: str) -> None:
+        """Give `actor` no further work, and end it when it is idle."""
+        await self._schedule("drain", actor)
+
+    # -- engine actors ---------------------------------------------------------------------------------------------
+
+    async def start(self, actor: str, task: Task) -> None:
+        """Hand over a committed lease; idempotent per (job, fence). Also raises `LeaseRefused`."""
+        if refusal := await self._ask(actor, "start", msgspec.msgpack.encode(task)):
+            raise LeaseRefused(refusal)
+
+    async def progress(
+        self, actor: str, job: str, fence: int, *, after_seq: int = -1, wait_s: float = 10.0
+    ) -> Progress:
+        """Where the attempt is, as soon as its seq is not `after_seq`; with `known` False if it is not there."""
+        raw = await self._ask(actor, "progress", job, fence, after_seq, wait_s, limit_s=wait_s + CALL_S)
+        return msgspec.msgpack.decode(raw, type=Progress)
+
+    async def cancel(self, actor: str, job: str, fence: int) -> None:
+        """End that attempt; its outcome says when it is wiped."""
+        await self._ask(actor, "cancel", job, fence)
+
+    async def ack(self, actor: str, job: str, fence: int) -> None:
+        """The outcome is committed: the actor may forget it."""
+        await self._ask(actor, "ack", job, fence)
+
+    async def facts(self, actor: str) -> dict[str, float]:
+        """Numbers about an actor's process: pid, rss_bytes, jobs."""
+        return dict(await self._ask(actor, "facts"))
+
+    async def kill(self, actor: str) -> None:
+        """End an actor that did not acknowledge its wipe; its memory goes with it. One that is gone is fine."""
+        try:
+            handle = await self._actor(actor)
+        except ActorLost:
+            return
+        self._actors.pop(actor, None)
+        await asyncio.to_thread(ray.kill, handle)
+
+    # -- Ray -------------------------------------------------------------------------------------------------------
+
+    async def _schedule(self, method: str, *args: Any, limit_s: float = CALL_S) -> Any:
+        try:
+            async with asyncio.timeout(limit_s):
+                handle = await self._find_scheduler()
+                return await getattr(handle, method).remote(*args)
+        except RayTaskError as error:
+            raise _cause(error) from None
+        except (TimeoutError, RayError) as error:
+            if not isinstance(error, (TimeoutError, ActorUnavailableError)):
+                self._scheduler = None
+            raise SchedulerLost(
+                f"expected the scheduler to answer {method}, got {type(error).__name__}: submit all queued again"
+            ) from None
+
+    async def _ask(self, actor: str, method: str, *args: Any, limit_s: float = CALL_S) -> Any:
+        try:
+            async with asyncio.timeout(limit_s):
+                handle = await self._actor(actor)
+                return await getattr(handle, method).remote(*args)
+        except RayTaskError as error:
+            raise _cause(error) from None
+        except (TimeoutError, ActorUnavailableError) as error:
+            raise ActorSilent(
+                f"expected {actor} to answer {method}, got {type(error).__name__}: ask again, or kill it"
+            ) from None
+        except RayActorError:
+            self._actors.pop(actor, None)
+            raise ActorLost(f"expected {actor} to answer {method}, it is dead: start another attempt") from None
+
+    async def _find_scheduler(self) -> Any:
+        async with self._finding:  # the first call of a class blocks for 0.2 s, hence the thread
+            if self._scheduler is None:
+                self._scheduler = await asyncio.to_thread(_scheduler, self._config)
+            return self._scheduler
+
+    async def _actor(self, name: str) -> Any:
+        if name not in self._actors:
+            try:
+                self._actors[name] = await asyncio.to_thread(ray.get_actor, name, namespace=self._config.namespace)
+            except ValueError:
+                raise ActorLost(f"expected an actor named {name}, there is none: start another attempt") from None
+        return self._actors[name]
+
+
+def _join(address: str, namespace: str) -> None:
+    """In a thread, so that Ray leaves the process's signal handlers alone (it says so: hence the level)."""
+    Config.initialize("")  # Ray read the environment when it was imported, which may be before we set it
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray.init(
+        address=address,
+        namespace=namespace,
+        log_to_driver=False,
+        configure_logging=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def _scheduler(config: ClusterConfig) -> Any:
+    """Get or create, as one step of Ray's, so that two workers make one."""
+    options = {
+        "name": scheduling.NAME,
+        "namespace": config.namespace,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "max_restarts": -1,
+        "max_task_retries": 0,
+        "num_cpus": 0,
+        "max_concurrency": MAX_CALLS,
+        "enable_task_events": False,
+    }
+    return ray.remote(scheduling.Scheduler).options(**options).remote(msgspec.msgpack.encode(config))
+
+
+def _cause(error: RayTaskError) -> Exception:
+    """What a method of ours raised on purpose; anything else is a fault of the cluster."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, MayflyError):
+        return cause
+    return StoreUnavailable(f"expected an answer of the cluster, got {type(cause or error).__name__}: see Ray's log")

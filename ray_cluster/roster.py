@@ -1,0 +1,157 @@
+"""Every engine actor as the scheduler sees it, and the matching of queued work to them. Pure; `now` is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ray_cluster.autoscaler import Demand
+from ray_cluster.lanes import Lanes
+from ray_cluster.leases import Inventory, Proposal, Work
+
+LEASES_PER_ACTOR = 2
+"""One runs, one is prefetched: its inputs are fetched meanwhile."""
+
+PREFETCH_AHEAD_S = 1.0
+"""A busy actor gets its next lease this long before it is predicted to be free: later jobs keep their choice."""
+
+STOCK = 6
+"""Key pairs of an actor that lie ready, so that a proposal costs no further round trip."""
+
+
+class Proposed(msgspec.Struct, frozen=True):
+    """Work offered to its owner, not yet answered."""
+
+    work: Work
+    at: float
+
+
+class Seat:
+    """One actor: what it runs, what it was proposed for, which key pairs are left."""
+
+    def __init__(self, name: str, pool: str, now: float) -> None:
+        self.name = name
+        self.pool = pool
+        self.ready = False
+        self.fed = True  # gets further work
+        self.drained = False  # was asked to go
+        self.retiring = False
+        self.stock: dict[int, bytes] = {}
+        self.proposed: dict[int, Proposed] = {}
+        self.running: dict[str, Proposed] = {}  # `at`: since when
+        self.held: frozenset[str] = frozenset()
+        self.idle_since = now
+
+    @property
+    def load(self) -> int:
+        """Slots taken, by leases and by proposals."""
+        return len(self.held) + len(self.proposed)
+
+    def busy_s(self, now: float) -> float:
+        """Predicted seconds until it has nothing to do."""
+        taken = [*self.proposed.values(), *self.running.values()]
+        began = min((p.at for p in taken), default=now)
+        return max(0.0, sum(p.work.cost_s for p in taken) - (now - began))
+
+    def can_take(self, now: float) -> bool:
+        """Whether the next job of its pool may be proposed to it now."""
+        if not (self.ready and self.fed and self.stock) or self.drained or self.retiring:
+            return False
+        return self.load == 0 or (self.load < LEASES_PER_ACTOR and self.busy_s(now) <= PREFETCH_AHEAD_S)
+
+    def tell(self, inventory: Inventory, now: float) -> None:
+        """Take over what the actor said. A proposal whose key pair is gone was answered: it runs, or has ended."""
+        was_busy = self.load > 0
+        self.held = frozenset(inventory.held)
+        for offer in [offer for offer in self.proposed if offer not in inventory.open]:
+            self._answered(offer, now)
+        self.running = {job: p for job, p in self.running.items() if job in self.held}
+        self.stock = {offer: public for offer, public in self.stock.items() if offer in inventory.open}
+        self.stock |= dict(inventory.fresh)
+        if was_busy and not self.load:
+            self.idle_since = now
+
+    def answered(self, offer: int, now: float) -> None:
+        """The actor says that a task has used `offer`: its job runs, until the actor says otherwise."""
+        self.held |= {self._answered(offer, now)}
+
+    def _answered(self, offer: int, now: float) -> str:
+        work = self.proposed.pop(offer).work
+        self.running[work.job] = Proposed(work, now)
+        return work.job
+
+
+class Roster:
+    """All seats."""
+
+    def __init__(self) -> None:
+        self.seats: dict[str, Seat] = {}
+        self._hungry_since: dict[str, float] = {}
+
+    def of(self, pool: str) -> list[Seat]:
+        """The seats of a pool that are not on their way out."""
+        return [seat for seat in self.seats.values() if seat.pool == pool and not seat.retiring]
+
+    def proposal_of(self, job: str) -> tuple[Seat, int] | None:
+        """Who was proposed `job`, by which offer."""
+        for seat in self.seats.values():
+            for offer, proposed in seat.proposed.items():
+                if proposed.work.job == job:
+                    return seat, offer
+        return None
+
+    def overdue(self, before: float) -> list[tuple[Seat, int]]:
+        """Proposals made before then and unanswered."""
+        return [(seat, offer) for seat in self.seats.values() for offer, p in seat.proposed.items() if p.at < before]
+
+    def match(self, lanes: Lanes, now: float) -> Iterator[tuple[str, Proposal]]:
+        """(worker, proposal) for as much of the queue as there is room for; idle actors first."""
+        for pool in {seat.pool for seat in self.seats.values()}:
+            while free := [seat for seat in self.of(pool) if seat.can_take(now)]:
+                work = lanes.pop(pool)
+                if not work:
+                    break
+                seat = min(free, key=lambda s: (s.load, s.busy_s(now)))
+                offer = next(iter(seat.stock))
+                public = seat.stock.pop(offer)
+                seat.proposed[offer] = Proposed(work, now)
+                yield work.worker, Proposal(work.job, seat.name, public, offer)
+
+    def feed(self, pool: str, count: int) -> None:
+        """Give further work to `count` seats of the pool; the rest end their leases. Busy ones stay, idle ones go."""
+        ranked = sorted(self.of(pool), key=lambda s: (s.drained, s.load == 0, s.name))
+        for rank, seat in enumerate(ranked):
+            seat.fed = rank < count
+
+    def surplus(self, pool: str, desired: int) -> list[Seat]:
+        """Idle seats to retire: those told to go, and what exceeds `desired`, longest idle first."""
+        seats = self.of(pool)
+        idle = sorted((s for s in seats if s.ready and not s.load), key=lambda s: (not s.drained, s.fed, s.idle_since))
+        excess = max(len(seats) - desired, 0)
+        return [seat for rank, seat in enumerate(idle) if seat.drained or rank < excess]
+
+    def demand(
+        self, pool: str, lanes: Lanes, *, now: float, promise_now: float, max_actors: int, blocked: bool
+    ) -> Demand:
+        """What the autoscaler asks about a pool."""
+        seats = self.of(pool)
+        queued = lanes.queued(pool)
+        taken = [p for seat in seats for p in (*seat.proposed.values(), *seat.running.values())]
+        if seats or not queued:
+            self._hungry_since.pop(pool, None)
+        else:
+            self._hungry_since.setdefault(pool, now)
+        return Demand(
+            pool,
+            max_actors=max_actors,
+            jobs=(
+                *((work.deadline - promise_now, work.cost_s) for work in queued),
+                *((p.work.deadline - promise_now, max(0.0, p.work.cost_s - (now - p.at))) for p in taken),
+            ),
+            actors=len(seats),
+            leased=sum(seat.load > 0 for seat in seats),
+            idle_s=tuple(now - seat.idle_since for seat in seats if not seat.load),
+            starved_s=now - self._hungry_since.get(pool, now),
+            blocked=blocked,
+        )

@@ -1,0 +1,367 @@
+"""The scheduler: a detached, restartable Ray actor that matches queued work to engine actors and scales their pools.
+
+All of its state is soft. After a restart it adopts the living engine actors by name; workers see another epoch and
+submit again what the ledger says is queued. It never talks for an owner: it proposes, the owner commits a lease and
+starts the task itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+import ray
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
+
+from ray_cluster.actors import MAX_CALLS, EngineActor
+from ray_cluster.autoscaler import Decision, decide
+from ray_cluster.bell import Bell
+from ray_cluster.desk import Desk
+from ray_cluster.lanes import Lanes
+from ray_cluster.leases import Inventory, Place, Work
+from ray_cluster.pools import ClusterConfig, Pool, PoolStatus, environment
+from ray_cluster.roster import STOCK, Roster, Seat
+
+NAME = "scheduler"
+ENGINE_PREFIX = "engine-"
+
+TICK_S = 0.25
+"""How often time alone is looked at: idleness, overdue proposals, prefetching."""
+
+SCALE_EVERY_S = 0.05
+WATCH_S = 30.0
+CALL_S = 10.0
+UNAVAILABLE_PAUSE_S = 0.5
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 60.0
+
+
+class Scheduler:
+    """See the module. Messages are msgpack; every method is short or a bounded long-poll."""
+
+    def __init__(self, config: bytes) -> None:
+        self._config = msgspec.msgpack.decode(config, type=ClusterConfig)
+        self._pools = {pool.name: _PoolState(pool) for pool in self._config.pools}
+        self._epoch = secrets.token_hex(8)
+        self._lanes = Lanes()
+        self._roster = Roster()
+        self._desk = Desk(silent_s=self._config.proposal_s)
+        self._again: dict[str, Work] = {}  # submitted while the last proposal of that job is still unresolved
+        self._handles: dict[str, Any] = {}
+        self._numbers: dict[str, int] = {}
+        self._bell = Bell()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._spawn(self._run())
+
+    async def epoch(self) -> str:
+        """Random per start."""
+        return self._epoch
+
+    async def submit(self, raw: bytes) -> None:
+        """Queue `Work`s; what is queued or proposed already stays as it is. Raises `BadWork`."""
+        now = time.monotonic()
+        for work in msgspec.msgpack.decode(raw, type=list[Work]):
+            self._wake(work.worker, now)
+            if self._roster.proposal_of(work.job):
+                self._again[work.job] = work
+            else:
+                self._lanes.add(work)
+        self._match()
+        self._bell.ring()
+
+    async def withdraw(self, job: str) -> None:
+        """Forget `job`, and take back what was proposed for it."""
+        self._lanes.withdraw(job)
+        self._desk.withdraw(job)
+        self._again.pop(job, None)
+        if found := self._roster.proposal_of(job):
+            await self._take_back(*found, requeue=False)
+
+    async def poll(self, worker: str, wait_s: float) -> bytes:
+        """(epoch, proposals for `worker`), as soon as there are any or `wait_s` is over."""
+        self._wake(worker, time.monotonic() + wait_s)
+        bell = self._desk.bell(worker)
+        if not (proposals := self._desk.take(worker)):
+            await bell.after(bell.count, wait_s)
+            proposals = self._desk.take(worker)
+        return msgspec.msgpack.encode((self._epoch, proposals))
+
+    async def decline(self, job: str, actor: str, offer: int) -> None:
+        """The owner does not want that proposal: its key pair is destroyed, the job forgotten unless asked again."""
+        seat = self._roster.seats.get(actor)
+        proposed = seat.proposed.get(offer) if seat else None
+        if seat and proposed and proposed.work.job == job:
+            await self._take_back(seat, offer, requeue=False)
+
+    async def places(self, jobs: list[str]) -> bytes:
+        """{job: Place} of those that are queued."""
+        now = time.monotonic()
+        found: dict[str, Place] = {}
+        for pool in self._pools:
+            seats = self._roster.of(pool)
+            remaining_s = sum(seat.busy_s(now) for seat in seats)
+            everyone = self._lanes.places(pool, actors=len(seats), remaining_s=remaining_s)
+            found |= {job: everyone[job] for job in jobs if job in everyone}
+        return msgspec.msgpack.encode(found)
+
+    async def pools(self) -> bytes:
+        """[PoolStatus], as decided last."""
+        now = time.monotonic()
+        return msgspec.msgpack.encode([self._status(state, now) for state in self._pools.values()])
+
+    async def drain(self, actor: str) -> None:
+        """Give `actor` no further work, and end it when it is idle."""
+        if seat := self._roster.seats.get(actor):
+            seat.drained = True
+            self._bell.ring()
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        await self._adopt()
+        while True:
+            seen = self._bell.count
+            now = time.monotonic()
+            for worker in self._desk.silent(now):
+                self._desk.sleep(worker, self._lanes.withdraw_of(worker))
+            for seat, offer in self._roster.overdue(now - self._config.proposal_s):
+                self._spawn(self._take_back(seat, offer, requeue=True))
+            self._scale(now)
+            self._match()
+            await asyncio.sleep(SCALE_EVERY_S)
+            await self._bell.after(seen, TICK_S if self._lanes or self._roster.seats else None)
+
+    async def _adopt(self) -> None:
+        """Find the engine actors that a predecessor left."""
+        named = await asyncio.to_thread(ray.util.list_named_actors, all_namespaces=True)
+        for entry in named:
+            name = entry["name"]
+            pool = name.removeprefix(ENGINE_PREFIX).rpartition("-")[0]
+            if entry["namespace"] != self._config.namespace or not name.startswith(ENGINE_PREFIX):
+                continue
+            try:
+                handle = await asyncio.to_thread(ray.get_actor, name, namespace=self._config.namespace)
+            except ValueError:
+                continue  # it died meanwhile
+            seat = self._seat(name, pool)
+            seat.drained = pool not in self._pools
+            self._numbers[pool] = max(self._numbers.get(pool, 0), int(name.rpartition("-")[2]))
+            self._spawn(self._attend(seat, handle))
+
+    def _scale(self, now: float) -> None:
+        demands = [
+            self._roster.demand(
+                name,
+                self._lanes,
+                now=now,
+                promise_now=time.time(),
+                max_actors=state.pool.max_actors,
+                blocked=now < state.retry_at,
+            )
+            for name, state in self._pools.items()
+        ]
+        decisions = decide(
+            demands,
+            max_actors=self._config.max_actors,
+            idle_s=self._config.idle_s,
+            target_utilisation=self._config.target_utilisation,
+        )
+        for name, decision in decisions.items():
+            state = self._pools[name]
+            state.decision = decision
+            self._roster.feed(name, decision.feed)
+            for seat in self._roster.surplus(name, decision.desired):
+                self._retire(seat)
+        living = len(self._roster.seats)  # also those of pools that are no more, and those on their way out
+        for name, decision in decisions.items():
+            for _ in range(min(decision.desired - len(self._roster.of(name)), self._config.max_actors - living)):
+                self._begin(self._pools[name])
+                living += 1
+
+    def _match(self) -> None:
+        for worker, proposal in self._roster.match(self._lanes, time.monotonic()):
+            self._desk.put(worker, proposal)
+
+    # -- engine actors ---------------------------------------------------------------------------------------------
+
+    def _begin(self, state: _PoolState) -> None:
+        pool = state.pool
+        number = self._numbers[pool.name] = self._numbers.get(pool.name, 0) + 1
+        seat = self._seat(f"{ENGINE_PREFIX}{pool.name}-{number}", pool.name)
+        self._spawn(self._create(seat, pool))
+
+    async def _create(self, seat: Seat, pool: Pool) -> None:
+        options = {
+            "name": seat.name,
+            "namespace": self._config.namespace,
+            "lifetime": "detached",
+            "max_restarts": 0,
+            "max_concurrency": MAX_CALLS,
+            "num_cpus": pool.cpus,
+            "num_gpus": pool.gpus,
+            "enable_task_events": False,
+            "runtime_env": {"env_vars": environment(pool)},
+        }
+        try:
+            # The first .remote() of a class blocks for 0.2 s.
+            handle = await asyncio.to_thread(
+                lambda: ray.remote(EngineActor).options(**options).remote(pool.name, pool.operations)
+            )
+        except (RayError, ValueError) as error:
+            self._failed(seat, type(error).__name__)
+            return
+        await self._attend(seat, handle)
+
+    async def _attend(self, seat: Seat, handle: Any) -> None:
+        """Follow one actor from its start to its end."""
+        self._handles[seat.name] = handle
+        try:
+            error = await asyncio.wait_for(_answer(handle.ready.remote()), self._config.start_s)
+        except TimeoutError:
+            error = "start-timeout"
+        except RayError as lost:
+            error = type(lost).__name__
+        if error:
+            await asyncio.to_thread(ray.kill, handle)
+            self._failed(seat, error)
+            return
+        seat.ready = True
+        if state := self._pools.get(seat.pool):
+            state.started()
+        seen = -1
+        while True:
+            try:
+                raw = await _answer(handle.watch.remote(self._epoch, seen, STOCK, WATCH_S))
+            except ActorUnavailableError:  # the connection broke; whether it died is not known yet
+                seen = -1
+                await asyncio.sleep(UNAVAILABLE_PAUSE_S)
+                continue
+            except RayActorError:
+                self._gone(seat)
+                return
+            inventory = msgspec.msgpack.decode(raw, type=Inventory)
+            seen = inventory.version
+            seat.tell(inventory, time.monotonic())
+            self._submit_again()
+            self._match()
+            self._bell.ring()
+
+    def _retire(self, seat: Seat) -> None:
+        seat.retiring = True
+        self._spawn(self._end(seat))
+
+    async def _end(self, seat: Seat) -> None:
+        handle = self._handles[seat.name]
+        try:
+            if not await asyncio.wait_for(_answer(handle.retire.remote()), CALL_S):
+                await asyncio.sleep(TICK_S)  # an outcome waits for its owner: ask again
+                seat.retiring = False
+                return
+        except (TimeoutError, RayError):
+            pass  # it does not answer, and holds no lease
+        await asyncio.to_thread(ray.kill, handle)
+
+    async def _take_back(self, seat: Seat, offer: int, *, requeue: bool) -> None:
+        """Destroy the key pair of a proposal, so that it can no longer be answered, and free its slot."""
+        self._desk.take_back(seat.name, offer)
+        proposed = seat.proposed.get(offer)
+        try:
+            unused = await asyncio.wait_for(_answer(self._handles[seat.name].revoke.remote(offer)), CALL_S)
+        except (TimeoutError, RayError):
+            return  # the watch will tell
+        if not proposed or seat.proposed.get(offer) is not proposed:
+            return
+        if not unused:  # a task has used it: it runs, or has ended
+            seat.answered(offer, time.monotonic())
+        else:
+            del seat.proposed[offer]
+            if requeue:
+                self._again.setdefault(proposed.work.job, proposed.work)
+        self._submit_again()
+        self._match()
+        self._bell.ring()
+
+    def _submit_again(self) -> None:
+        for job in [job for job in self._again if not self._roster.proposal_of(job)]:
+            self._lanes.add(self._again.pop(job))
+
+    def _gone(self, seat: Seat) -> None:
+        """It died: proposals that no worker has fetched are queued again; owners of the others find out themselves."""
+        self._roster.seats.pop(seat.name, None)
+        self._handles.pop(seat.name, None)
+        unread = self._desk.take_back(seat.name)
+        for offer, proposed in seat.proposed.items():
+            if offer in unread:
+                self._lanes.add(proposed.work)
+        self._submit_again()
+        self._match()
+        self._bell.ring()
+
+    def _failed(self, seat: Seat, error: str) -> None:
+        if state := self._pools.get(seat.pool):
+            state.failed(error, time.monotonic())
+        self._gone(seat)
+
+    def _seat(self, name: str, pool: str) -> Seat:
+        seat = self._roster.seats[name] = Seat(name, pool, time.monotonic())
+        return seat
+
+    # -- small things ----------------------------------------------------------------------------------------------
+
+    def _wake(self, worker: str, until: float) -> None:
+        for work in self._desk.seen(worker, until):
+            self._lanes.add(work)
+
+    def _status(self, state: _PoolState, now: float) -> PoolStatus:
+        name = state.pool.name
+        seats = self._roster.of(name)
+        return PoolStatus(
+            name,
+            queued=len(self._lanes.queued(name)),
+            actors=len(seats),
+            starting=sum(not seat.ready for seat in seats),
+            leased=sum(seat.load > 0 for seat in seats),
+            draining=sum(seat.drained or not seat.fed for seat in seats),
+            desired=state.decision.desired,
+            reason=state.decision.reason,
+            error=state.error,
+            retry_in_s=max(0.0, state.retry_at - now),
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            os._exit(1)  # half a scheduler must not look alive; Ray starts a whole one
+
+
+class _PoolState:
+    """What is decided about a pool, and how its last start went."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.decision = Decision(0, 0, "nothing to do")
+        self.error = ""
+        self.retry_at = 0.0
+        self._failures = 0
+
+    def failed(self, error: str, now: float) -> None:
+        self.error = error
+        self.retry_at = now + min(BACKOFF_FIRST_S * 2**self._failures, BACKOFF_MAX_S)
+        self._failures += 1
+
+    def started(self) -> None:
+        self.error, self.retry_at, self._failures = "", 0.0, 0
+
+
+async def _answer(ref: Any) -> Any:
+    return await ref
