@@ -1,0 +1,182 @@
+"""Operation `ai_dance`: the person in a photo dances for six seconds; the place behind them stays still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_cluster.engines import encode, features, rig
+from ray_cluster.engines.choreography import FRAMES, FRAMES_PER_SECOND, choreograph
+from ray_cluster.engines.decode import Pixels, decode, fit
+from ray_cluster.engines.errors import NoPerson
+from ray_cluster.engines.features import Features
+from ray_cluster.engines.finder import Finder, shared
+from ray_cluster.engines.interface import IsCancelled, Plaintext, Report, Result, check, first, parse
+from ray_cluster.engines.matte import Layers, separate
+from ray_cluster.engines.warp import Warp
+from ray_cluster.engines.wipe import wipe
+
+LONGER_SIDE_PX = 768
+SMALLEST_SIDE_PX = 16
+MIN_MASK_SHARE = 0.002
+"""Of the picture's pixels: a smaller person is a speck that no dance would show."""
+REACH_PX = 4
+
+
+class DanceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """None yet: the dance follows the seed."""
+
+
+class Dance:
+    """One photo in, one looping MP4 out: 144 frames at 24 per second, even sides, the longer one at most 768 px."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._finder: Finder | None = None
+
+    def load(self) -> None:
+        """Verify and load the detection networks."""
+        self._finder = self._finder or shared(self._folder)
+
+    def run(
+        self,
+        inputs: Sequence[Plaintext],
+        params: dict[str, Any],
+        *,
+        seed: int,
+        report: Report,
+        cancelled: IsCancelled,
+    ) -> Result:
+        """Input 0 is the photo, input 1 its `Features` if they were kept. `seed` picks the dance.
+
+        Raises:
+            NoPerson: nobody is found in the photo.
+
+        """
+        parse(params, DanceParams)
+        check(cancelled)
+        report("decode", 0.0)
+        photo = even(fit(decode(first(inputs)), LONGER_SIDE_PX))
+        check(cancelled)
+        report("detect", 0.05)
+        found = self._features(inputs, photo)
+        check(cancelled)
+        report("cut out", 0.1)
+        stage = set_stage(photo, found)
+        wipe(photo)
+        height, width = stage.layers.background.shape[:2]
+        try:
+            with encode.VideoWriter(width, height, FRAMES, FRAMES_PER_SECOND) as video:
+                for index, frame in enumerate(draw(stage, seed)):
+                    check(cancelled)
+                    report("dance", 0.2 + 0.78 * index / FRAMES)
+                    video.write(frame)
+                media = video.close()
+        finally:
+            wipe(stage.layers.person, stage.layers.background)
+        report("done", 1.0)
+        return Result(media, encode.MEDIA_TYPE, FRAMES, width, height, {"whole_body": int(stage.rig.legs)})
+
+    def _features(self, inputs: Sequence[Plaintext], photo: Pixels) -> Features:
+        if len(inputs) > 1:
+            return features.parse(inputs[1])
+        self.load()
+        assert self._finder is not None
+        return self._finder(photo)
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """What a dance is drawn from."""
+
+    layers: Layers
+    rig: rig.Rig
+
+
+def even(photo: Pixels) -> Pixels:
+    """`photo` at even sides (4:2:0 needs them) of at least SMALLEST_SIDE_PX."""
+    height, width = (max(SMALLEST_SIDE_PX, side - side % 2) for side in photo.shape[:2])
+    if (height, width) == photo.shape[:2]:
+        return photo
+    return np.asarray(cv2.resize(photo, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def set_stage(photo: Pixels, found: Features) -> Stage:
+    """Cut out the largest person of `found` and rig them; features may come from another size of the same photo."""
+    height, width = photo.shape[:2]
+    if not found.poses:
+        raise NoPerson("expected a person in the photo, found nobody; send a photo with a face or a body in clear view")
+    pose = found.poses[0]
+    mask = features.unpack_mask(pose.mask, width, height)
+    if mask.mean() < MIN_MASK_SHARE:
+        raise NoPerson("expected a person in the photo, found a speck; send one where they are larger")
+    scale = np.array([width / found.width, height / found.height, width / found.width, 1], np.float32)
+    points = features.points(pose.points, 4) * scale
+    mesh = _mesh_of(points, [features.points(face.mesh, 3) * scale[:3] for face in found.faces])
+    layers = separate(photo, mask)
+    wipe(mask)
+    return Stage(layers, rig.build(points, mesh, layers.person[..., 3]))
+
+
+def _mesh_of(points: NDArray[np.float32], meshes: list[NDArray[np.float32]]) -> NDArray[np.float32] | None:
+    """The mesh whose box holds the pose's nose."""
+    for mesh in meshes:
+        low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
+        if (low <= points[rig.NOSE, :2]).all() and (points[rig.NOSE, :2] <= high).all():
+            return mesh
+    return None
+
+
+def draw(stage: Stage, seed: int, frames: int = FRAMES) -> Iterator[Pixels]:
+    """Frames H x W x 3 RGB. The array is reused: take what you need before the next."""
+    person, background = stage.layers.person, stage.layers.background
+    places = stage.rig.dance(choreograph(frames, seed))
+    reach = int(np.abs(places - stage.rig.source).max() * 1.25) + REACH_PX
+    region = _region(person[..., 3], reach)
+    warp = Warp(region)
+    x0, y0, x1, y1 = region
+    out = background.copy()
+    behind = background[y0:y1, x0:x1]
+    beyond = _extend(person, reach)
+    moved = np.empty((y1 - y0, x1 - x0, 4), np.uint8)
+    try:
+        for target in places:
+            field = warp.field(target, stage.rig.source + reach * (1 + 1j))
+            cv2.remap(beyond, field, None, cv2.INTER_LINEAR, dst=moved)
+            lay(moved, behind, out[y0:y1, x0:x1])
+            yield out
+    finally:  # also when the drawing is given up half-way
+        wipe(beyond, moved, out)
+
+
+def lay(over: NDArray[Any], under: NDArray[Any], out: NDArray[Any]) -> None:
+    """Premultiplied RGBA `over` on RGB `under`, into `out`."""
+    clear = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(over, 3)), cv2.COLOR_GRAY2RGB)
+    rest = cv2.multiply(under, clear, scale=1 / 255)
+    cv2.add(cv2.cvtColor(over, cv2.COLOR_RGBA2RGB), rest, dst=out)
+
+
+def _region(alpha: NDArray[np.uint8], reach: int) -> tuple[int, int, int, int]:
+    """The box that the person never leaves: theirs and `reach` px more, inside the picture."""
+    height, width = alpha.shape
+    y, x = np.nonzero(alpha)
+    return (
+        max(0, int(x.min()) - reach),
+        max(0, int(y.min()) - reach),
+        min(width, int(x.max()) + 1 + reach),
+        min(height, int(y.max()) + 1 + reach),
+    )
+
+
+def _extend(person: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
+    """`person` with `reach` px around it: mirrored where the border cuts them off, clear elsewhere."""
+    wide = cv2.copyMakeBorder(person, reach, reach, reach, reach, cv2.BORDER_REFLECT)
+    edge = cv2.copyMakeBorder(person[..., 3], reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    edge[reach:-reach, reach:-reach] = 255
+    wide[edge <= rig.HALF] = 0
+    return np.asarray(wide, np.uint8)

@@ -1,0 +1,58 @@
+"""What can go wrong inside an engine. Messages carry sizes and names, never pixels."""
+
+from __future__ import annotations
+
+from stream.errors import BadRequest, LostLease, StoreUnavailable
+
+
+class Undecodable(BadRequest):
+    """The input is not a whole picture or clip of a format that is read here."""
+
+    kind = "undecodable-media"
+    status = 422
+
+
+class TooManyPixels(BadRequest):
+    """The input declares more pixels than the cap: refused before any of them is decoded."""
+
+    kind = "too-many-pixels"
+    status = 413
+
+
+class BadParams(BadRequest):
+    """A parameter of the operation is unknown, of another type or out of its range."""
+
+    kind = "bad-params"
+    status = 422
+
+
+class UnknownOperation(BadRequest):
+    """No engine makes this."""
+
+    kind = "unknown-operation"
+    status = 404
+
+
+class NoPerson(BadRequest):
+    """The operation needs a person and none was found: the same picture will never work, so it is permanent."""
+
+    kind = "no-person"
+    status = 422
+
+
+class Cancelled(LostLease):
+    """The lease was withdrawn while the engine ran; nothing was produced."""
+
+    kind = "cancelled"
+
+
+class WeightsUnavailable(StoreUnavailable):
+    """A model file is missing or is not, byte for byte, the pinned one."""
+
+    kind = "weights-unavailable"
+
+
+class EngineFault(StoreUnavailable):
+    """The inference runtime or the encoder failed on input that was good; another attempt may succeed."""
+
+    kind = "engine-fault"
