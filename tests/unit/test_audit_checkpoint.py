@@ -1,7 +1,7 @@
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.audit.checkpoint import (
@@ -49,6 +49,7 @@ def test_another_key_or_name_is_refused():
             open_note(NOTE, name, public)
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(NOTE.encode()) * 8 - 1))
 def test_no_flipped_bit_goes_unseen(at):
     raw = bytearray(NOTE.encode())
