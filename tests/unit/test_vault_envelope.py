@@ -1,6 +1,9 @@
 import pickle
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,3 +74,13 @@ def test_a_recipient_hides_and_stays():
     assert len(RECIPIENT.public) == PUBLIC_BYTES
     with pytest.raises(TypeError, match="never leaves its process"):
         pickle.dumps(RECIPIENT)
+
+
+def test_old_bytes_still_open():
+    old = Recipient(
+        MLKEM768PrivateKey.from_seed_bytes(bytes(range(64))), X25519PrivateKey.from_private_bytes(bytes(range(32)))
+    )
+    docs = (Path(__file__).parents[2] / "docs" / "sealing.md").read_text()
+    vector = bytes.fromhex("".join(docs.split("class `photo`")[1].split()))
+    info = binding("lease-key", asset=b"ast_0", fence=7, app="genzo", data_class="photo")
+    assert old.open_key(vector, info) == Key(bytes(range(32)))

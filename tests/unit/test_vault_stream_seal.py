@@ -1,6 +1,10 @@
 import hashlib
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -167,16 +171,26 @@ def test_the_plaintext_held_back_is_wiped():
         assert not any(sealer._pending)
 
 
+DOCS = (Path(__file__).parents[2] / "docs" / "sealing.md").read_text()
+VECTOR = "4d41594601000200005dd8cd0f4b8bbd46492b7062ab35df0fdde70ed8d73fea7aaea306e553b1f3db09831f287263c0d54dbf9807ac"
+EMPTY_VECTOR = "4d4159460100020000cdddf89e81d793a02f6721adebc325b7378ade9086c569db76a547815fe0a8a286caf8e1e3f325"
+
+
 def test_old_bytes_still_open():
-    vector = bytes.fromhex(
-        "4d41594601000200005dd8cd0f4b8bbd46492b7062ab35df0fdde70ed8d73fea7aaea306e553b1f3db09831f287263c0d54dbf9807ac"
+    assert opened(bytes.fromhex(VECTOR)) == b"a face"
+    assert opened(bytes.fromhex(EMPTY_VECTOR)) == b""
+    assert VECTOR in DOCS
+    assert EMPTY_VECTOR in DOCS
+
+
+def test_a_reader_written_from_the_document_alone_opens_it():
+    header, body = LONG[:32], LONG[32:]
+    assert header[:9] == b"MAYF\x01" + (131072).to_bytes(4, "big")
+    info = b"mayfly/derive/1/stream" + header + len(ASSET).to_bytes(4, "big") + ASSET + APP.encode()
+    aes = AESGCM(HKDF(SHA256(), 32, header[16:], info).derive(bytes(range(32))))
+    chunks = [body[i : i + 131088] for i in range(0, len(body), 131088)]
+    plain = b"".join(
+        aes.decrypt(header[9:16] + i.to_bytes(4, "big") + bytes([i == len(chunks) - 1]), chunk, None)
+        for i, chunk in enumerate(chunks)
     )
-    assert opened(vector) == b"a face"
-    assert (
-        opened(
-            bytes.fromhex(
-                "4d4159460100020000cdddf89e81d793a02f6721adebc325b7378ade9086c569db76a547815fe0a8a286caf8e1e3f325"
-            )
-        )
-        == b""
-    )
+    assert plain == NOISE
