@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 SECRET_BYTES = 32
 NONCE_BYTES = 12
+_USED = "used"
 
 
 class RootStore(Protocol):
@@ -37,7 +39,10 @@ class RootStore(Protocol):
         ...
 
     async def used(self) -> bool:
-        """Was a version ever made? Then a `keys` topic without a root was lost, and must not be started anew."""
+        """Whether `destroy_before` was ever called: then a root was committed, and a `keys` topic without one was lost.
+
+        A version alone says nothing: an owner may have died between its first wrap and its first commit.
+        """
         ...
 
     async def wrap(self, key: bytes) -> bytes:
@@ -90,7 +95,7 @@ class FileRootStore:
 
     async def used(self) -> bool:
         """See RootStore."""
-        return bool(await self._threaded(self._versions))
+        return await self._threaded(self._confirmed)
 
     async def wrap(self, key: bytes) -> bytes:
         """See RootStore."""
@@ -111,12 +116,12 @@ class FileRootStore:
             raise RootStoreUnavailable(f"expected {self} to be readable and writable: {error}") from error
 
     def _wrap(self, key: bytes) -> bytes:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folder()
         version, secret = max(self._versions(), default=0) + 1, os.urandom(SECRET_BYTES)
         while True:
             try:
                 # Exclusive creation is the reservation: a former owner that wraps at the same moment gets another.
-                self._write(version, secret, os.O_CREAT | os.O_EXCL)
+                self._write(f"v{version}", secret, os.O_CREAT | os.O_EXCL)
                 break
             except FileExistsError:
                 version += 1
@@ -137,11 +142,27 @@ class FileRootStore:
 
     def _destroy_before(self, wrapped: bytes) -> None:
         limit = _number(wrapped)
+        if not self._confirmed():
+            self._write(_USED, b"", os.O_CREAT)
         for version in sorted(self._versions()):
             if version < limit:
-                self._write(version, bytes(SECRET_BYTES), 0)
-                self._path(version).unlink(missing_ok=True)
-        self._sync_folder()
+                with contextlib.suppress(FileNotFoundError):  # a former owner knew too that it was old
+                    self._write(f"v{version}", bytes(SECRET_BYTES), 0)
+                    self._path(version).unlink()
+        _sync(self._folder)
+
+    def _confirmed(self) -> bool:
+        try:
+            (self._folder / _USED).stat()  # exists() would take a folder that cannot be read for an unused one
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _make_folder(self) -> None:
+        fresh = [path for path in (self._folder, *self._folder.parents) if not path.exists()]
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in fresh:
+            _sync(path.parent)  # else a power cut could take the folder, and with it the root of what Kafka kept
 
     def _versions(self) -> list[int]:
         try:
@@ -152,24 +173,22 @@ class FileRootStore:
     def _path(self, version: int) -> Path:
         return self._folder / f"v{version}"
 
-    def _write(self, version: int, data: bytes, flags: int) -> None:
-        try:
-            file = os.open(self._path(version), os.O_WRONLY | flags, 0o600)
-        except FileNotFoundError:
-            return  # destroyed meanwhile, by a former owner that knew it was old
+    def _write(self, name: str, data: bytes, flags: int) -> None:
+        file = os.open(self._folder / name, os.O_WRONLY | flags, 0o600)
         try:
             os.write(file, data)
             os.fsync(file)
         finally:
             os.close(file)
-        self._sync_folder()
+        _sync(self._folder)
 
-    def _sync_folder(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _number(wrapped: bytes) -> int:

@@ -27,9 +27,15 @@ def store(reopen):
 KEY, OTHER = b"k" * 32, b"o" * 32
 
 
-async def test_unused_until_the_first_wrap(store, reopen):
+async def test_unused_until_a_root_was_committed(store, reopen):
     assert not await store.used()
-    await store.wrap(KEY)
+    orphan = await store.wrap(KEY)  # its owner died before the first commit
+    assert not await reopen().used()
+    wrapped = await store.wrap(KEY)
+    assert version_of(wrapped) != version_of(orphan)
+    await store.destroy_before(wrapped)
+    assert await reopen().used()
+    await reopen().destroy_before(wrapped)
     assert await reopen().used()
     assert not await reopen(partition=1).used()
 
