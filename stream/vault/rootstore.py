@@ -125,6 +125,7 @@ class FileRootStore:
                 break
             except FileExistsError:
                 version += 1
+        _sync(self._folder)
         name, nonce = b"file:v%d" % version, os.urandom(NONCE_BYTES)
         return name + b":" + base64.b64encode(nonce + AESGCM(secret).encrypt(nonce, key, name))
 
@@ -180,7 +181,6 @@ class FileRootStore:
             os.fsync(file)
         finally:
             os.close(file)
-        _sync(self._folder)
 
 
 def _sync(folder: Path) -> None:
