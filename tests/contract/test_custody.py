@@ -1,16 +1,12 @@
 """Custody on a real S3 (SeaweedFS): what it keeps, what it refuses, and that a cut-off upload leaves nothing."""
 
 import asyncio
-import json
 import os
 import secrets
 import socket
 import struct
-import subprocess
-import sys
 import time
 from contextlib import aclosing
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,57 +16,23 @@ from stream.vault.courier import Courier, NoSuchObject, UrlRefused
 from stream.vault.custody import S3Custody
 
 EXPIRES_S = 60
-BOOT_TIMEOUT_S = 30
-GRPC_OFFSET = 10_000
-ACCESS_KEY, SECRET_KEY = "custody", "not-a-secret"
-
-
-def free_port():
-    """A port that is free together with the gRPC port SeaweedFS derives from it."""
-    while True:
-        port = 10_000 + secrets.randbelow(20_000)
-        with socket.socket() as one, socket.socket() as two:
-            try:
-                one.bind(("127.0.0.1", port))
-                two.bind(("127.0.0.1", port + GRPC_OFFSET))
-            except OSError:
-                continue
-            return port
+pytestmark = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    root = tmp_path_factory.mktemp("s3")
-    config = root / "s3.json"
-    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
-    identity = {"name": "custody", "actions": ["Admin", "Read", "Write", "List"], "credentials": credentials}
-    config.write_text(json.dumps({"identities": [identity]}))
-    port = free_port()
-    argv = [
-        *(str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "mini", f"-dir={root}"),
-        *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={config}", f"-s3.port={port}"),
-        *(f"-master.port={free_port()}", f"-volume.port={free_port()}", f"-filer.port={free_port()}"),
-        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false", "-master.telemetry=false"),
-    ]
-    with (root / "weed.log").open("wb") as log:
-        process = subprocess.Popen(argv, cwd=root, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(BOOT_TIMEOUT_S)
+def opened(stack):
+    """Custody in a bucket, by default of its own, with the right key."""
+
+    def custody(bucket="custody", secret_key=stack.endpoints.s3_secret_key):
+        return S3Custody(stack.endpoints.s3_url, stack.endpoints.s3_access_key, secret_key, bucket)
+
+    return custody
 
 
 @pytest.fixture(scope="module")
-async def custody(endpoint):
-    async with S3Custody(endpoint, ACCESS_KEY, SECRET_KEY, "custody") as custody, Courier() as courier:
-        deadline = time.monotonic() + BOOT_TIMEOUT_S
-        while True:  # served, not merely listening
-            try:
-                await custody.ensure_bucket()
-                await courier.put_stream(custody.put_url("ready", EXPIRES_S), 1, once(b"x"))
-                break
-            except (StoreUnavailable, UrlRefused):
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+async def custody(opened):
+    async with opened() as custody:
+        await custody.ensure_bucket()
         yield custody
 
 
@@ -187,7 +149,7 @@ async def settled(custody, name):
     return []
 
 
-async def test_urls_are_for_one_verb_one_object_and_their_time(custody, courier, name, endpoint):
+async def test_urls_are_for_one_verb_one_object_and_their_time(custody, courier, name, opened):
     await put(custody, courier, name, b"sealed")
     get_url, put_url = custody.get_url(name, EXPIRES_S), custody.put_url(name, EXPIRES_S)
     with pytest.raises(UrlRefused):
@@ -200,7 +162,7 @@ async def test_urls_are_for_one_verb_one_object_and_their_time(custody, courier,
     with pytest.raises(UrlRefused) as refusal:
         await anext(courier.get_stream(long_ago))
     assert "Signature" not in str(refusal.value)
-    async with S3Custody(endpoint, ACCESS_KEY, "wrong", "custody") as stranger:
+    async with opened(secret_key="wrong") as stranger:
         with pytest.raises(UrlRefused):
             await put(stranger, courier, name, b"x")
         for ask in (stranger.remaining([name]), stranger.delete([name]), stranger.ensure_bucket()):
@@ -245,13 +207,13 @@ async def test_an_object_cut_off_on_its_way_here_is_no_object(courier):
                 pass
 
 
-async def test_a_bucket_that_keeps_versions_is_emptied_of_all_of_them(endpoint, courier, name):
-    async with S3Custody(endpoint, ACCESS_KEY, SECRET_KEY, "versioned") as custody:
+async def test_a_bucket_that_keeps_versions_is_emptied_of_all_of_them(opened, courier, name):
+    async with opened("versioned") as custody:
         await custody.ensure_bucket()
         await custody.ensure_bucket()
         body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
         assert (await custody._ask("PUT", query={"versioning": ""}, body=body))[0] == 200
-    async with S3Custody(endpoint, ACCESS_KEY, SECRET_KEY, "versioned") as custody:
+    async with opened("versioned") as custody:
         await custody.ensure_bucket()
         for data in (b"one", b"two"):
             await put(custody, courier, name, data)

@@ -316,8 +316,9 @@ def test_innocent_text_is_welcome():
         riff((b"VP8 ", b"\x01" + WEBP[21:])),
         riff((b"VP8 ", b"short")),
         riff((b"VP8L", b"\x2e\0\0\0\0")),
-        riff((b"VP8 ", WEBP[20:]))[:-1] + b"\x01" if len(WEBP) % 2 else riff((b"ANMF", b"")),
+        riff((b"ANMF", b"")),
         b"RIFF" + struct.pack("<I", 16) + b"WEBPVP8 " + struct.pack("<I", 100),
+        riff((b"VP8 ", WEBP[20:]), (b"EXIF", b"odd"))[:-1] + b"\x01",  # a pad that is no zero
         b"RIFF" + struct.pack("<I", 7) + b"WEBPVP8",
         MP4 + MP4[:32],  # a second ftyp
         MP4 + MP4[MP4.index(b"moov") - 4 :],  # a second moov
@@ -328,7 +329,7 @@ def test_innocent_text_is_welcome():
         MP4[:32] + box(b"mdat", b"") + box(b"moov", box(b"mvhd", b"")),
         MP4[:32] + box(b"mdat", b"") + box(b"moov", b"rest"),
     ],
-    ids=range(37),
+    ids=range(38),
 )
 def test_broken_structure(data):
     assert judge(data) is MalformedMedia
@@ -345,6 +346,12 @@ def test_broken_structure(data):
 )
 def test_kinds_of_a_format_that_are_not_taken(data):
     assert judge(data) is UnsupportedMedia
+
+
+def test_a_video_cut_between_boxes_is_cut():
+    before_moov = MP4.index(b"moov") - 4
+    assert judge(MP4[:before_moov]) is TruncatedMedia
+    assert judge(MP4[:32] + MP4[before_moov:]) is TruncatedMedia
 
 
 def test_fill_bytes_before_a_marker_are_legal():

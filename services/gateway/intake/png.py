@@ -16,6 +16,7 @@ _IHDR_BYTES = 13
 _CRC_BYTES = 4
 _PALETTE = 3
 _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}  # colour type: bits (11.2.1)
+_ORDERS = [[b"IDAT", b"IEND"], [b"PLTE", b"IDAT", b"IEND"]]  # behind IHDR (5.6)
 _CODED = frozenset({b"IDAT", b"fdAT"})
 _ANCILLARY_BIT = 0x20
 
@@ -24,21 +25,21 @@ def walk(tape: Tape, limits: Limits) -> Generator[Need, None, Frame]:
     """Walk one PNG."""
     yield from tape.take(len(SIGNATURE))
     frame, colour = yield from _header(tape, limits)
-    order: list[bytes] = []  # of the critical chunks, runs of IDAT as one
+    allowed = _ORDERS[1:] if colour == _PALETTE else _ORDERS
+    order: list[bytes] = []  # of the critical chunks so far, a run of IDAT as one
     previous = b""
     while previous != b"IEND":
         length, kind = yield from _chunk(tape, limits)
         if not kind[0] & _ANCILLARY_BIT and not (kind == previous == b"IDAT"):
             order.append(kind)
+            if not any(order == whole[: len(order)] for whole in allowed):
+                raise MalformedMedia("expected a PNG's critical chunks once and in order, got others: export it again")
         crc = Crc32(kind)
         yield from tape.skip(length, crc, *(() if kind in _CODED else (NothingForeign(),)))
         yield from _check(tape, crc.value)
         if kind == b"IEND" and length:
             raise MalformedMedia(f"expected an empty IEND, got {length} bytes: export it again")
         previous = kind
-    allowed = [[b"PLTE", b"IDAT", b"IEND"]] if colour == _PALETTE else [[b"IDAT", b"IEND"], [b"PLTE", b"IDAT", b"IEND"]]
-    if order not in allowed:
-        raise MalformedMedia("expected a PNG's critical chunks once and in order, got others: export it again")
     return frame
 
 
