@@ -89,7 +89,8 @@ class Finder:
         """The pose network's mask corrected by the selfie network's.
 
         Half a body, alone: the selfie network is far better there and takes what is held along; the pose network
-        fills its weak spots. Otherwise it would take the neighbours or lose the limbs, so both must agree.
+        fills its weak spots. Otherwise it would take the neighbours or lose the limbs, so where the pose
+        network is not sure both must agree.
         """
         x0, y0, x1, y1 = _around(mask)
         patch = cv2.resize(rgb[y0:y1, x0:x1], (_POSE_SIDE, _POSE_SIDE), interpolation=cv2.INTER_AREA)
@@ -99,7 +100,7 @@ class Finder:
         ankles = points[list(_ANKLES)]
         whole = bool((ankles[:, 3] > MIN_SCORE).all() and (ankles[:, 1] < rgb.shape[0]).all())
         if whole or not alone:
-            return np.asarray(np.sqrt(mask * selfie), np.float32)
+            return np.asarray(np.where(mask > SURE, mask, np.sqrt(mask * selfie)), np.float32)
         joined = np.where((selfie > WEAK) & (mask > SURE), mask, selfie)
         side = 2 * round(CLOSING * max(mask.shape)) + 1
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))

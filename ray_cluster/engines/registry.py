@@ -18,7 +18,10 @@ Licence = Literal["none", "permissive", "copyleft"]
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One operation. `base_s`, `per_megapixel_s` and `per_frame_s` are seconds on two cores, actor warm."""
+    """One operation. `base_s`, `per_megapixel_s` and `per_frame_s` are seconds on two cores, actor warm.
+
+    `params`: the names that it knows.
+    """
 
     operation: str
     engine: str
@@ -30,6 +33,7 @@ class Row(msgspec.Struct, frozen=True):
     per_megapixel_s: float = 0.0
     per_frame_s: float = 0.0
     frames: int = 0
+    params: tuple[str, ...] = ()
 
     def cost_s(self, megapixels: float) -> float:
         """Predicted seconds for an input of `megapixels` (before it is scaled down)."""
@@ -57,6 +61,7 @@ OPERATIONS: dict[str, Row] = {
             memory_mb=520,
             base_s=4.8,
             per_megapixel_s=0.1,
+            params=("format",),
         ),
         Row(
             operation="ai_dance",
@@ -88,6 +93,7 @@ OPERATIONS: dict[str, Row] = {
             pool="noop",
             memory_mb=60,
             base_s=0.001,
+            params=("steps", "step_s", "out_bytes", "fail", "crash"),
         ),
     )
 }

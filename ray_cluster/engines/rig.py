@@ -33,6 +33,8 @@ LARGEST_UNIT = 0.38
 """Of the picture's shorter side: a close-up must not dance out of its picture."""
 HUGGED_ARM = 0.2
 """What is left of an arm's swing where it lies on the trunk: it cannot move alone without tearing what it covers."""
+CLASPED = 0.6
+"""Wrists nearer than this share of the shoulder width hold each other."""
 HAIR_LAG_FRAMES = 1
 HAIR_SHARE = 0.6
 HAIR_RAYS = 18
@@ -155,7 +157,9 @@ def build(points: NDArray[np.float32], mesh: NDArray[np.float32] | None, alpha: 
     unit = max(float(abs(joints[11] - joints[12])), 0.6 * float(abs(joints[list(SHOULDERS)].mean() - joints[NOSE])))
     unit = min(unit, LARGEST_UNIT * min(width, height))
     legs = all(bool(seen[i]) for i in (*HIPS, *KNEES, *ANKLES))
-    free = [_freedom(joints, seen, side) for side in (0, 1)]
+    clasped = bool(seen[list(WRISTS)].any()) and abs(joints[WRISTS[0]] - joints[WRISTS[1]]) < CLASPED * unit
+    # Hands that hold each other, or one thing together, move with the trunk: they cannot part in the photo.
+    free = [(0.0, 0.0) if clasped else _freedom(joints, seen, side) for side in (0, 1)]
     rows = _Rows()
     _add_head(rows, joints, mesh, alpha, unit)
     _add_trunk(rows, joints)
