@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 
-import pytest
 import pytest_asyncio
 
+from services.local.children import StackBusy
 from services.local.endpoints import Endpoints
-from services.local.stack import LocalStack
+from services.local.stack import LocalStack, sweep
+
+
+def pytest_configure() -> None:
+    """SIGTERM (a CI's limit, `timeout`) ends a run like ^C: the stack is closed, not orphaned."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest_asyncio.fixture(scope="session")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
+async def stack() -> AsyncIterator[LocalStack]:
     """Kafka and S3, served; `stack.endpoints` tells where. Use topics and object names of your own."""
-    async with LocalStack(tmp_path_factory.mktemp("stack")) as booted:
+    runs = Path(tempfile.gettempdir()) / f"mayfly-tests-{os.getuid()}"
+    runs.mkdir(mode=0o700, exist_ok=True)
+    for left in runs.iterdir():  # by runs that were killed; those of live ones are locked
+        with suppress(StackBusy):
+            sweep(left)
+            shutil.rmtree(left)
+    run_dir = Path(tempfile.mkdtemp(dir=runs))
+    async with LocalStack(run_dir) as booted:
         yield booted
+    shutil.rmtree(run_dir)
 
 
 @pytest_asyncio.fixture(scope="session")

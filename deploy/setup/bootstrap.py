@@ -194,9 +194,7 @@ def run(*command: object) -> None:
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
             word = lines[-1] if lines else "it said nothing"
             name = Path(str(command[0])).name
-            raise UnreadyError(
-                f"expected {name} to succeed, got exit code {done.returncode}: {word} (see {LOG})"
-            )
+            raise UnreadyError(f"expected {name} to succeed, got exit code {done.returncode}: {word} (see {LOG})")
 
 
 def say(text: str) -> None:

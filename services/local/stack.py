@@ -22,6 +22,7 @@ from stream.errors import MayflyError, StoreUnavailable
 
 RAM: Final = Path("/dev/shm")  # noqa: S108 - a tmpfs is the point: nothing below it reaches a disk
 RAM_PREFIX: Final = "mayfly-"
+RAM_LINK: Final = "ram"
 DATA: Final = ("kafka", "s3")
 OURS: Final = ("kafka", "s3", "ray")
 
@@ -97,7 +98,7 @@ class LocalStack:
 
     async def _boot(self) -> None:
         self.ram = Path(tempfile.mkdtemp(prefix=RAM_PREFIX, dir=RAM))
-        (self.run_dir / "ram").symlink_to(self.ram)
+        (self.run_dir / RAM_LINK).symlink_to(self.ram)
         async with asyncio.TaskGroup() as group:
             kafka = group.create_task(self._timed("kafka", start_kafka(self.children)))
             s3 = group.create_task(self._timed("s3", start_s3(self.children, bucket=self._bucket, sockets=self.ram)))
@@ -134,25 +135,34 @@ class LocalStack:
             await self.children.stop([child.name for child in self.children.running() if child.name not in OURS])
         finally:
             await self.children.stop()
-            self._clear_ram()
+            _clear_ram(self.run_dir)
             (self.run_dir / FILE_NAME).unlink(missing_ok=True)
             self.children.release()
 
     def _clear(self) -> None:
         """What a killed run left in memory goes; its data too, unless they are wanted."""
-        self._clear_ram()
+        _clear_ram(self.run_dir)
         (self.run_dir / FILE_NAME).unlink(missing_ok=True)
         if not self._keep:
             for name in DATA:
                 shutil.rmtree(self.run_dir / name, ignore_errors=True)
 
-    def _clear_ram(self) -> None:
-        link = self.run_dir / "ram"
-        if link.is_symlink():
-            target = link.readlink()
-            if target.parent == RAM and target.name.startswith(RAM_PREFIX):
-                shutil.rmtree(target, ignore_errors=True)
-            link.unlink()
+
+def sweep(run_dir: Path) -> list[str]:
+    """End what a killed parent left running and in memory; the names of the children. Raises StackBusy."""
+    children = Children(run_dir)
+    _clear_ram(run_dir)
+    children.release()
+    return children.swept
+
+
+def _clear_ram(run_dir: Path) -> None:
+    link = run_dir / RAM_LINK
+    if link.is_symlink():
+        target = link.readlink()
+        if target.parent == RAM and target.name.startswith(RAM_PREFIX):
+            shutil.rmtree(target, ignore_errors=True)
+        link.unlink()
 
 
 def _first(group: BaseExceptionGroup[E]) -> E:

@@ -1,0 +1,191 @@
+"""The whole system on a booted stack: topics, settings, a gateway and workers, each worker restarted when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import ssl
+import sys
+import time
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, ClassVar, Final, Self
+
+import aiohttp
+
+from services.clock_topic import advance
+from services.gateway import tenant_topic
+from services.gateway import tls as certificates
+from services.local.children import ChildFailed
+from services.local.home import weights_dir
+from services.local.ports import free_ports
+from services.local.processes import Child
+from services.local.stack import LocalStack
+from services.settings import Settings, save
+from stream import topics
+from stream.errors import StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+SETTINGS_FILE: Final = "settings.json"
+SYSTEM_FILE: Final = "system.json"
+SERVING_S: Final = 60.0
+POLL_S: Final = 0.1
+RESTART_POLL_S: Final = 0.2
+
+# Freed memory keeps plaintext unless told otherwise (design.md, "Jobs").
+HYGIENE: Final = {"GLIBC_TUNABLES": "glibc.malloc.perturb=165", "PYTHONMALLOC": "malloc"}
+
+
+class NotServing(StoreUnavailable):
+    """The gateway or the workers did not get ready in time."""
+
+    kind: ClassVar[str] = "not-serving"
+
+
+class System:
+    """Use as `async with System(stack, …)`, inside the stack's own."""
+
+    def __init__(self, stack: LocalStack, *, workers: int = 1, demo_clock: bool = False, **overrides: Any) -> None:
+        """`overrides`: fields of Settings."""
+        self.stack, self.workers = stack, workers
+        self.restarts = 0
+        self._demo_clock, self._overrides = demo_clock, overrides
+        self._ports: dict[str, int] = {}
+        self._keeping: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        """Raises ChildFailed or NotServing."""
+        endpoints = await self.stack.ray()
+        self.folder = self.stack.run_dir / "system"
+        self.folder.mkdir(exist_ok=True)
+        tls = self.folder / "tls"
+        certificates.create(tls, datetime.now(UTC))
+        values: dict[str, Any] = {
+            "kafka": endpoints.kafka,
+            "s3_url": endpoints.s3_url,
+            "s3_access_key": endpoints.s3_access_key,
+            "s3_secret_key": endpoints.s3_secret_key,
+            "bucket": endpoints.bucket,
+            "ray_address": endpoints.ray_address,
+            "ray_token_path": endpoints.ray_token_path,
+            "secret": secrets.token_hex(32),
+            "internal_token": secrets.token_hex(32),
+            "tls_dir": str(tls),
+            "state_dir": str(self.folder / "state"),
+            "weights_dir": str(weights_dir()),
+            "demo_clock": self._demo_clock,
+        } | self._overrides
+        self.settings = Settings(**values)
+        self._env = {**HYGIENE, "MAYFLY_SETTINGS": str(self.folder / SETTINGS_FILE)}
+        save(self.settings, self.folder / SETTINGS_FILE)
+        plan = topics.plan(self.settings.event_retention_s, self.settings.parked_retention_s)
+        await topics.create(self.settings.kafka, plan, partitions=self.settings.partitions)
+        public, *internal = free_ports(self.workers + 1)
+        self.url = f"http://127.0.0.1:{public}"
+        names = [f"worker-{n + 1}" for n in range(self.workers)]
+        self._ports = dict(zip(names, internal, strict=True))
+        self._start("gateway", ["services.gateway", "--port", str(public)])
+        for name, port in self._ports.items():
+            self._keeping.append(asyncio.create_task(self._keep(name, port), name=f"keep {name}"))
+        try:
+            await self._until_ready()
+        except BaseException:
+            await self._stop()
+            raise
+        (self.folder / SYSTEM_FILE).write_text(json.dumps({"url": self.url, "workers": self._ports}))
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._stop()
+
+    async def tenant(self, *apps: str) -> tuple[str, str]:
+        """(tenant id, API key) of a fresh tenant."""
+        tenant, key = await tenant_topic.add(self.settings.kafka, apps)
+        return tenant.id, key
+
+    async def estates(self) -> list[dict[str, Any]]:
+        """What every partition's owner says of it."""
+        return await estates(self.settings, list(self._ports.values()))
+
+    async def advance_to(self, moment: float) -> None:
+        """The demo clock of every process shows at least `moment` (epoch seconds) when this returns."""
+        await advance(self.settings.kafka, moment - time.time())
+        while True:
+            found = await self.estates()
+            if len(found) == self.settings.partitions and all(estate["now"] >= moment for estate in found):
+                return
+            await asyncio.sleep(POLL_S)
+
+    def child(self, name: str) -> Child | None:
+        """A running process of the system, for whoever wants to kill it."""
+        return next((child for child in self.stack.children.running() if child.name == name), None)
+
+    def _start(self, name: str, module: list[str]) -> Child:
+        return self.stack.children.start(name, [sys.executable, "-m", *module], env=self._env)
+
+    async def _keep(self, name: str, port: int) -> None:
+        """A supervisor's whole job: what ends is started again."""
+        while True:
+            child = self._start(name, ["services.worker", "--port", str(port)])
+            while True:
+                await asyncio.sleep(RESTART_POLL_S)
+                try:
+                    self.stack.children.expect(child)
+                except ChildFailed as error:
+                    log.warning("%s", error)
+                    break
+            self.restarts += 1
+            await self.stack.children.stop([name])
+
+    async def _until_ready(self) -> None:
+        end = time.monotonic() + SERVING_S
+        async with aiohttp.ClientSession() as http:
+            while time.monotonic() < end:
+                for task in self._keeping:
+                    if task.done():
+                        task.result()
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with http.get(f"{self.url}/readyz") as answer:
+                        if answer.status == HTTPStatus.OK and len(await self.estates()) == self.settings.partitions:
+                            return
+                if self.restarts > self.workers:
+                    break
+                await asyncio.sleep(POLL_S)
+        words = "; ".join(str(e) for e in self._failures()) or f"logs are in {self.stack.run_dir}"
+        raise NotServing(f"expected the gateway and {self.workers} worker(s) to serve within {SERVING_S:g} s: {words}")
+
+    def _failures(self) -> list[ChildFailed]:
+        found = []
+        for child in self.stack.children.running():
+            try:
+                self.stack.children.expect(child)
+            except ChildFailed as error:
+                found.append(error)
+        return found
+
+    async def _stop(self) -> None:
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        ours = {"gateway", *self._ports}
+        await self.stack.children.stop([child.name for child in self.stack.children.running() if child.name in ours])
+        (self.folder / SYSTEM_FILE).unlink(missing_ok=True)
+
+
+async def estates(settings: Settings, ports: list[int]) -> list[dict[str, Any]]:
+    """`GET /estates` of every worker that answers."""
+    context = certificates.client_context(settings.tls_dir)
+    headers = {"Authorization": f"Bearer {settings.internal_token}"}
+    found: list[dict[str, Any]] = []
+    connector = aiohttp.TCPConnector(ssl=context if isinstance(context, ssl.SSLContext) else True)
+    scheme = "https" if settings.tls_dir else "http"
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
+        for port in ports:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with http.get(f"{scheme}://127.0.0.1:{port}/estates") as answer:
+                    found += await answer.json()
+    return found
