@@ -30,7 +30,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tls_dir: str = ""  # CA, certificate and key for gateway ↔ worker mTLS; empty only in unit tests
     state_dir: str  # root store, audit signing key, Faust's data
     policies_extra: str = ""  # a folder of further policies (tests)
-    weights_dir: str = ".mayfly/weights"
+    weights_dir: str = ""  # absolute; empty: where the engines look by themselves
     partitions: Count = 4
     lead_s: Positive = 60.0  # ceiling − lead: takeover plus retries must fit
     returned_max_s: Positive = 600.0  # "gone once returned": at most this long after the job's end

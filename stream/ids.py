@@ -74,6 +74,11 @@ class Mint:
             raise UnknownId(f"expected an id of kind {kind.value}; this one was never given out")
         return partition
 
+    def partition_of(self, text: str) -> int:
+        """Where a well-formed id of our own belongs; no MAC is checked. Raises ValueError."""
+        kind, _, _ = text.partition("_")
+        return _unpack(Kind(kind), text)[0]
+
     def _tag(self, kind: Kind, tenant: str, partition: int, random: bytes) -> bytes:
         text = _join(kind.value, tenant) + struct.pack(">H", partition) + random
         return hmac.digest(self._mac, text, "sha256")[:MAC_BYTES]

@@ -24,7 +24,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
@@ -38,6 +38,7 @@ from aiokafka.errors import (
 from stream import topics
 from stream.errors import BadRequest, LostLease, StoreUnavailable
 from stream.events.rows import Offsets, rows
+from stream.vault.pages import KeyPages
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +69,6 @@ class ValueTooLarge(BadRequest):
 
     kind: ClassVar[str] = "value-too-large"
     status: ClassVar[int] = 413
-
-
-class TopicLost(StoreUnavailable):
-    """The `keys` topic and the root store contradict each other."""
-
-    kind: ClassVar[str] = "topic-lost"
 
 
 @dataclass(slots=True, frozen=True)
@@ -127,54 +122,13 @@ class Replay:
     audit: list[bytes]
 
 
-class StagedPages(Protocol):
-    """Key pages to be written by one commit; `erasing` when the root is re-keyed."""
-
-    @property
-    def erasing(self) -> bool:
-        """True when older roots must be destroyed after the commit."""
-        ...
-
-
-class Pages(Protocol):
-    """What the ledger needs of the vault: one partition's key tree and its root store."""
-
-    def erase(self, page: bytes, entry: bytes) -> None:
-        """Forget one key, in the commit being staged."""
-        ...
-
-    def drop(self, group: bytes, bucket: bytes) -> None:
-        """Forget every key of a bucket, in the commit being staged."""
-        ...
-
-    def stage(self) -> StagedPages:
-        """Take what is to be written, with no await: the tree may change again at once."""
-        ...
-
-    async def seal(self, staged: StagedPages) -> dict[bytes, bytes | None]:
-        """Records for the `keys` topic; wraps a new root under a never-used version when erasing."""
-        ...
-
-    async def destroy_older(self) -> str:
-        """Destroy every root version older than the one just committed; returns that one's name."""
-        ...
-
-    async def open(self, records: dict[bytes, bytes]) -> None:
-        """Load the tree from a replay, destroying older roots before anything is served. Raises TopicLost."""
-        ...
-
-    def wipe(self) -> None:
-        """Overwrite every key in memory."""
-        ...
-
-
 class Ledger:
     """One partition's state: open it, read it, apply changes to it, close it."""
 
     def __init__(
         self,
         partition: int,
-        pages: Pages,
+        pages: KeyPages,
         *,
         bootstrap: str,
         window_s: float = 0.02,

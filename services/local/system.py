@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import secrets
+import shutil
 import ssl
 import sys
 import time
@@ -61,7 +62,8 @@ class System:
         """Raises ChildFailed or NotServing."""
         endpoints = await self.stack.ray()
         self.folder = self.stack.run_dir / "system"
-        self.folder.mkdir(exist_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)  # its keys belong to data that an earlier boot had
+        self.folder.mkdir()
         tls = self.folder / "tls"
         certificates.create(tls, datetime.now(UTC))
         values: dict[str, Any] = {
@@ -103,9 +105,14 @@ class System:
         await self._stop()
 
     async def tenant(self, *apps: str) -> tuple[str, str]:
-        """(tenant id, API key) of a fresh tenant."""
+        """(tenant id, API key) of a fresh tenant that the gateway knows of when this returns."""
         tenant, key = await tenant_topic.add(self.settings.kafka, apps)
-        return tenant.id, key
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as http:
+            while True:  # the gateway follows the topic
+                async with http.get(f"{self.url}/v1/{apps[0]}/jobs/none") as answer:
+                    if answer.status != HTTPStatus.UNAUTHORIZED:
+                        return tenant.id, key
+                await asyncio.sleep(POLL_S)
 
     async def estates(self) -> list[dict[str, Any]]:
         """What every partition's owner says of it."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from stream import topics
-from stream.agents.book import Asset, Job
+from stream.agents.book import Asset, Job, batched
 from stream.agents.estate import Estate
 from stream.audit.receipts import SALT_BYTES, commitment, milliseconds
 from stream.errors import BadRequest
@@ -154,11 +154,6 @@ def retire(estate: Estate, change: Change, found: Iterable[Asset], cause: str) -
     for ids in batched([asset.id for asset in found], EXPIRE_BATCH):
         event = ExpireDue(assets=tuple(ids), cause=cause, at=estate.now())
         change.events.append(Outgoing(topics.EXPIRE, b"%d" % estate.partition, bus.encode(event)))
-
-
-def batched(ids: list[str], size: int) -> Iterable[list[str]]:
-    """Lists of at most `size`."""
-    return (ids[at : at + size] for at in range(0, len(ids), size))
 
 
 def readable(estate: Estate, asset: Asset | None) -> Asset:

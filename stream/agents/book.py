@@ -34,6 +34,7 @@ from stream.vault.record import open_body, seal_body
 from stream.vault.secret import Key
 
 B = TypeVar("B", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 class KeyMissing(BrokenPromise):
@@ -256,3 +257,8 @@ class Book:
     def _belongs(self, subject_id: str, row_id: str) -> None:
         self.of_subject[subject_id].add(row_id)
         self._links[row_id].append(lambda: self.of_subject[subject_id].discard(row_id))
+
+
+def batched(items: list[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most `size`, in order."""
+    return (items[at : at + size] for at in range(0, len(items), size))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream.agents.book import Asset
+from stream.agents.book import Asset, batched
 from stream.audit.log import Entry
 from stream.audit.receipts import Cause, Covered, Erasure, Residue, milliseconds
 from stream.ledger import Change, Commit
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 UNKNOWN_OFFSET = -1
 """Of an erasing commit whose owner died before its receipt: the next owner certifies what it finds."""
+
+
+PORTION = 16_384
+"""Assets in one receipt: its commitments must fit a Kafka record."""
 
 
 class Certifier:
@@ -59,12 +63,13 @@ class Certifier:
                     groups[asset.head.app, asset.head.cause, commit].append(asset)
         change, now = Change(), estate.now()
         for (app, cause, commit), assets in groups.items():
-            entry = self._entry(app, cause, commit, assets, now)
-            change.leaves.append(msgspec.msgpack.encode(entry))
-            self.outstanding[entry.index] = len(assets)
-            for asset in assets:
-                head = msgspec.structs.replace(asset.head, receipt=entry.index, unreadable_at=now)
-                estate.book.put_asset(change, Asset(asset.id, head, None))
+            for portion in batched(assets, PORTION):
+                entry = self._entry(app, cause, commit, portion, now)
+                change.leaves.append(msgspec.msgpack.encode(entry))
+                self.outstanding[entry.index] = len(portion)
+                for asset in portion:
+                    head = msgspec.structs.replace(asset.head, receipt=entry.index, unreadable_at=now)
+                    estate.book.put_asset(change, Asset(asset.id, head, None))
         size = len(estate.audit)
         change.then.append(lambda _: estate.audit.settle(size))
         change.then.append(lambda _: estate.sweeper.wake())

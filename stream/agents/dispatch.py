@@ -58,7 +58,7 @@ class Cluster(Protocol):
         """Long-poll."""
         ...
 
-    async def decline(self, proposal: Proposal) -> None:
+    async def decline(self, job: str, actor: str, offer: int) -> None:
         """This job is not ours, or wants no actor any more."""
         ...
 
@@ -74,7 +74,9 @@ class Cluster(Protocol):
         """Begin. Raises LostLease when the actor is gone or refuses the fence."""
         ...
 
-    async def progress(self, actor: str, job: str, fence: int, after: int, wait_s: float) -> Progress:
+    async def progress(
+        self, actor: str, job: str, fence: int, *, after_seq: int = -1, wait_s: float = 10.0
+    ) -> Progress:
         """Long-poll. Raises LostLease when the actor is gone."""
         ...
 
@@ -158,9 +160,11 @@ class Dispatcher:
         try:
             async with asyncio.timeout(RELEASE_WAIT_S):
                 await self._cluster.cancel(actor, job.id, fence)
-                progress = await self._cluster.progress(actor, job.id, fence, -1, 0.0)
+                progress = await self._cluster.progress(actor, job.id, fence, wait_s=0.0)
                 while progress.known and progress.outcome is None:
-                    progress = await self._cluster.progress(actor, job.id, fence, progress.seq, RELEASE_WAIT_S)
+                    progress = await self._cluster.progress(
+                        actor, job.id, fence, after_seq=progress.seq, wait_s=RELEASE_WAIT_S
+                    )
                 await self._cluster.ack(actor, job.id, fence)
             if not progress.known or (progress.outcome is not None and progress.outcome.wiped):
                 return
@@ -230,7 +234,7 @@ class Dispatcher:
                 job = estate.book.job(proposal.job) if estate is not None else None
                 self._queue.pop(proposal.job, None)
                 if estate is None or job is None or job.head.state is not JobState.QUEUED:
-                    await self._quietly(self._cluster.decline(proposal))
+                    await self._quietly(self._cluster.decline(proposal.job, proposal.actor, proposal.offer))
                 else:
                     estate.spawn(self._lease(estate, job, proposal), f"lease-{job.id[-8:]}")
 
@@ -243,7 +247,7 @@ class Dispatcher:
         try:
             made = jobs.outputs(estate, change, named, fence)
         except MayflyError as error:  # its promise came due while it waited, or an input is gone
-            await self._quietly(self._cluster.decline(proposal))
+            await self._quietly(self._cluster.decline(proposal.job, proposal.actor, proposal.offer))
             jobs.end(estate, change := Change(), job, JobState.EXPIRED, reason=error.kind)
             await estate.commit(change)
             return
@@ -251,7 +255,7 @@ class Dispatcher:
         estate.watch.bump(job.id)
         leased = estate.book.job(job.id)
         if leased is None or leased.head.fence != fence or leased.head.state is not JobState.LEASED:
-            await self._quietly(self._cluster.decline(proposal))
+            await self._quietly(self._cluster.decline(proposal.job, proposal.actor, proposal.offer))
             return
         try:
             await self._cluster.start(proposal.actor, self._task(estate, leased, proposal, made))
@@ -282,7 +286,7 @@ class Dispatcher:
             offer=proposal.offer,
             inputs=tuple(piece(a, estate.custody.get_url(a.head.object, expires_s)) for a in used),
             outputs=tuple(piece(a, estate.custody.put_url(a.head.object, expires_s)) for a in made),
-            sealed_params=seal_bytes(job.body.params, proposal.public, purposes.params_info(job.id, app, fence=fence)),
+            sealed_params=seal_bytes(job.body.params, proposal.public, purposes.params_info(app, fence=fence)),
             seed=int.from_bytes(digest("seed", job.id)[:4], "big"),
         )
 
@@ -307,7 +311,7 @@ class Dispatcher:
             if job is None or job.head.fence != fence or job.head.state is not JobState.LEASED:
                 return None  # ended meanwhile; whoever ended it released the lease
             try:
-                progress = await self._cluster.progress(actor, job_id, fence, seq, PROGRESS_WAIT_S)
+                progress = await self._cluster.progress(actor, job_id, fence, after_seq=seq, wait_s=PROGRESS_WAIT_S)
             except LostLease:
                 return Outcome(status="failed", kind="transient", reason=ActorGone.kind, wiped=True)
             except StoreUnavailable:

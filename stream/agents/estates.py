@@ -39,7 +39,7 @@ class Estates:
         self, app: faust.App, topics: tuple[str, ...], make: Callable[[int, Callable[..., None]], Awaitable[Estate]]
     ) -> None:
         self.on_revoked: list[Callable[[], None]] = []
-        self.takeovers = 0
+        self.on_opened: list[Callable[[Estate], None]] = []
         self._app, self._topics, self._make = app, topics, make
         self._open: dict[int, Estate] = {}
         self._opening: list[asyncio.Task[None]] = []
@@ -52,6 +52,10 @@ class Estates:
             return self._open[partition]
         except KeyError:
             raise LedgerLost(f"partition {partition} is not ours: ask its owner") from None
+
+    def of(self, partition: int) -> Estate | None:
+        """The estate of a partition, if it is ours and open."""
+        return self._open.get(partition)
 
     def __iter__(self) -> Iterator[Estate]:
         return iter(list(self._open.values()))
@@ -89,8 +93,9 @@ class Estates:
         log.info("estates open: %s", self.owned())
 
     async def _take(self, partition: int) -> None:
-        self._open[partition] = await self._make(partition, self._lost)
-        self.takeovers += 1
+        estate = self._open[partition] = await self._make(partition, self._lost)
+        for callback in self.on_opened:
+            callback(estate)
 
     def _lost(self, ledger: Ledger, error: BaseException) -> None:
         if not fenced(error):

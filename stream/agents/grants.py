@@ -15,6 +15,7 @@ from typing import ClassVar
 from stream.errors import LostLease
 
 GRANT_BYTES = 16
+REMEMBERED = 4096
 
 
 class NoGrant(LostLease):
@@ -32,6 +33,7 @@ class Grant:
     asset: str
     until: float
     revoke_url: str = ""  # of a reader; an upload is cut by its own gateway
+    holder: bytes = b""  # public key of the request: the same request may ask twice
 
 
 class Grants:
@@ -48,6 +50,7 @@ class Grants:
         self._call, self._ttl_s, self._wait_s, self._real_time = call, ttl_s, wait_s, real_time
         self._grants: dict[str, Grant] = {}
         self._of: dict[str, set[str]] = {}
+        self._ended: dict[str, str] = {}  # the latest, so that the end of a grant may be told twice
         self._foreign_until = 0.0
         self._unacknowledged: dict[str, float] = {}  # asset → until its holder's lease ends
 
@@ -55,10 +58,12 @@ class Grants:
         """There was an owner before: what it granted may live for one more term."""
         self._foreign_until = self._real_time() + self._ttl_s
 
-    def give(self, asset_id: str, *, revoke_url: str = "", ttl_s: float | None = None) -> Grant:
-        """A fresh grant."""
+    def give(self, asset_id: str, *, holder: bytes, revoke_url: str = "", ttl_s: float | None = None) -> Grant:
+        """A fresh grant, in place of any that the same request was given before."""
+        for old in [g for g in self._of.get(asset_id, ()) if self._grants[g].holder == holder]:
+            self.end(old)
         until = self._real_time() + (self._ttl_s if ttl_s is None else ttl_s)
-        grant = Grant(secrets.token_hex(GRANT_BYTES), asset_id, until, revoke_url)
+        grant = Grant(secrets.token_hex(GRANT_BYTES), asset_id, until, revoke_url, holder)
         self._grants[grant.id] = grant
         self._of.setdefault(asset_id, set()).add(grant.id)
         return grant
@@ -76,19 +81,30 @@ class Grants:
             raise NoGrant("expected a living grant: it ended, or was revoked")
         return grant
 
+    def ended(self, grant_id: str) -> str:
+        """The asset of a grant that ended lately. Raises NoGrant."""
+        try:
+            return self._ended[grant_id]
+        except KeyError:
+            raise NoGrant("expected a grant of this owner: it ended long ago, or was another owner's") from None
+
     def end(self, grant_id: str) -> Grant | None:
         """Its holder let go. The grant, if it was ours."""
         grant = self._grants.pop(grant_id, None)
         if grant is not None:
+            self._ended[grant_id] = grant.asset
+            if len(self._ended) > REMEMBERED:
+                del self._ended[next(iter(self._ended))]
             held = self._of.get(grant.asset, set())
             held.discard(grant_id)
             if not held:
                 self._of.pop(grant.asset, None)
         return grant
 
-    def held(self, asset_id: str) -> bool:
-        """Whether anybody may be reading or writing it."""
-        return any(self._grants[g].until >= self._real_time() for g in self._of.get(asset_id, ()))
+    def held(self, asset_id: str, *, but: bytes = b"") -> bool:
+        """Whether anybody, but for that holder, may be reading or writing it."""
+        living = (self._grants[g] for g in self._of.get(asset_id, ()))
+        return any(grant.until >= self._real_time() for grant in living if not but or grant.holder != but)
 
     async def revoke(self, asset_ids: Iterable[str]) -> None:
         """Tell every reader of these to wipe, and wait `wait_s` for their word; the silent become residues."""

@@ -197,7 +197,7 @@ async def grant_write(estate: Estate, ask: api.GrantWrite) -> api.WriteTicket:
     )
     if ask.size_bytes > max_bytes:
         raise TooLarge(f"expected at most {max_bytes} bytes, got {ask.size_bytes} declared")
-    grant = estate.grants.give(asset.id, ttl_s=rules.lease_url_s)
+    grant = estate.grants.give(asset.id, holder=ask.public, ttl_s=rules.lease_url_s)
     change = _logged(estate, asset, audit_grants.Grantee.GATEWAY_WRITE, grant.until)
     head = msgspec.structs.replace(asset.head, urls_until=grant.until)
     estate.book.put_asset(change, Asset(asset.id, head, asset.body))
@@ -220,9 +220,11 @@ async def grant_write(estate: Estate, ask: api.GrantWrite) -> api.WriteTicket:
 async def end_write(estate: Estate, ask: api.EndWrite) -> api.JobView:
     """The upload is whole, or nothing of it remains; then the slot may be tried again."""
     job = _job(estate, ask.tenant, ask.app, ask.job)
-    grant = estate.grants.find(ask.grant)
-    estate.grants.end(ask.grant)
-    asset = estate.book.asset(grant.asset)
+    grant = estate.grants.end(ask.grant)
+    asset = estate.book.asset(grant.asset if grant is not None else estate.grants.ended(ask.grant))
+    if grant is None and asset is not None and asset.head.state is AssetState.STORED:
+        await estate.ledger.barrier()
+        return job_view(estate, job)  # it was told before, and the answer was lost
     if asset is None or asset.body is None or asset.head.state is not AssetState.PENDING or asset.head.job != job.id:
         raise assets.Gone("this input's job ended while it was being uploaded")
     change = Change()
@@ -248,9 +250,9 @@ async def grant_read(estate: Estate, ask: api.GrantRead) -> api.ReadTicket:
     """A lease to read: the leaf is committed first, then the key is sealed to this request alone."""
     asset = assets.readable(estate, _asset(estate, ask.tenant, ask.app, ask.asset))
     assert asset.body is not None
-    if asset.head.on_return and estate.grants.held(asset.id):
+    if asset.head.on_return and estate.grants.held(asset.id, but=ask.public):
         raise assets.Gone("this result goes once returned, and is being returned")
-    grant = estate.grants.give(asset.id, revoke_url=ask.revoke_url)
+    grant = estate.grants.give(asset.id, holder=ask.public, revoke_url=ask.revoke_url)
     await estate.commit(_logged(estate, asset, audit_grants.Grantee.GATEWAY_READ, grant.until))
     estate.ledger.check()
     asset = assets.readable(estate, _asset(estate, ask.tenant, ask.app, ask.asset))  # it may have come due meanwhile

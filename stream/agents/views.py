@@ -5,10 +5,11 @@ from __future__ import annotations
 from stream.agents import api
 from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
-from stream.events.rows import JobState
+from stream.events.rows import AssetState, JobState
 from stream.policies.words import promised
 
 _DONE = 1.0
+_SHOWN = frozenset({AssetState.PENDING, AssetState.STORED})
 
 
 def asset_view(estate: Estate, asset: Asset) -> api.AssetView:
@@ -49,6 +50,6 @@ def job_view(estate: Estate, job: Job) -> api.JobView:
         eta_s=place.eta_s if place else None,
         queue_position=place.position if place else None,
         reason=head.reason,
-        assets=tuple(asset_view(estate, a) for a in estate.book.assets_of(job) if a.body is not None),
+        assets=tuple(asset_view(estate, a) for a in estate.book.assets_of(job) if a.head.state in _SHOWN),
         now=estate.now(),
     )

@@ -27,9 +27,9 @@ def read_info(asset: str, app: str) -> bytes:
 
 def lease_info(asset: str, app: str, *, fence: int, role: str) -> bytes:
     """HPKE `info` of a data key sealed to an engine actor, for one attempt."""
-    return binding(f"lease {role}", asset=entry_of(asset), fence=fence, app=app, data_class="")
+    return binding("lease-key", asset=entry_of(asset), fence=fence, app=app, data_class=role)
 
 
-def params_info(job: str, app: str, *, fence: int) -> bytes:
-    """HPKE `info` of a job's parameters, sealed to an engine actor for one attempt."""
-    return binding("params", asset=entry_of(job), fence=fence, app=app, data_class="")
+def params_info(app: str, *, fence: int) -> bytes:
+    """HPKE `info` of a job's parameters, sealed to the key pair of one lease."""
+    return binding("lease-params", asset=b"", fence=fence, app=app, data_class="params")

@@ -1,0 +1,133 @@
+"""The owner API over HTTP: mTLS, a bearer token, msgpack. Gateways are its only clients."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from services.gateway.tls import client_context, server_context
+from stream.agents.api import VERBS, Problem
+from stream.agents.estates import Estates
+from stream.agents.owner import VERBS as ANSWERS
+from stream.agents.owner import RefusedByVerdict
+from stream.errors import MayflyError
+from stream.ledger import LedgerLost
+from stream.metrics import worker as metrics
+
+log = logging.getLogger(__name__)
+
+MSGPACK = "application/msgpack"
+MAX_BODY_BYTES = 1 << 20
+REVOKE_S = 5.0
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders = {verb: msgspec.msgpack.Decoder(request) for verb, (request, _) in VERBS.items()}
+
+
+class OwnerServer:
+    """Serves `POST /v1/{partition}/{verb}`, and `GET /metrics` and `/estates` for people with the token."""
+
+    def __init__(self, estates: Estates, *, port: int, tls_dir: str, token: str) -> None:
+        self._estates, self._port = estates, port
+        self._ssl = server_context(tls_dir)
+        self._expected = f"Bearer {token}".encode()
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app.router.add_post("/v1/{partition}/{verb}", self._answer)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/estates", self._state)
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def start(self) -> None:
+        """Listen on loopback."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._ssl, shutdown_timeout=1).start()
+
+    async def stop(self) -> None:
+        """Close the port."""
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:  # noqa: PLR0911 - one return per kind of answer
+        if not self._known(request):
+            return _problem(Problem("unauthenticated", HTTPStatus.UNAUTHORIZED, "expected the internal token"))
+        verb = request.match_info["verb"]
+        try:
+            partition = int(request.match_info["partition"])
+            asked = _decoders[verb].decode(await request.read())
+        except (KeyError, ValueError, msgspec.MsgspecError):
+            return _problem(Problem("bad-request", HTTPStatus.BAD_REQUEST, "expected a verb of the owner API"))
+        estate = self._estates.of(partition)
+        if estate is None:
+            return _problem(Problem("not-owner", HTTPStatus.MISDIRECTED_REQUEST, "not the owner of this partition"))
+        try:
+            estate.ledger.check()
+            with metrics.ANSWER_S.labels(verb).time():
+                reply = await ANSWERS[verb](estate, asked)
+        except RefusedByVerdict as refused:
+            return _problem(refused.problem)
+        except LedgerLost:
+            return _problem(Problem(LedgerLost.kind, HTTPStatus.SERVICE_UNAVAILABLE, "this partition changes hands"))
+        except MayflyError as error:
+            return _problem(Problem(error.kind, error.status, str(error)))
+        except Exception as error:
+            log.exception("verb %s failed with %s", verb, type(error).__name__)
+            return _problem(Problem("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "the owner failed: it is logged"))
+        return web.Response(body=_encoder.encode(reply), content_type=MSGPACK)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        if not self._known(request):
+            raise web.HTTPUnauthorized
+        return web.Response(body=generate_latest(), content_type="text/plain")
+
+    async def _state(self, request: web.Request) -> web.Response:
+        """What this worker owns and when its rows come due: for `mayfly status` and a demo's clock."""
+        if not self._known(request):
+            raise web.HTTPUnauthorized
+        return web.json_response(
+            [
+                {
+                    "partition": estate.partition,
+                    "rows": len(estate.ledger),
+                    "keys": estate.pages.count(),
+                    "active_jobs": len(estate.book.active),
+                    "awaiting_sweep": len(estate.book.dead),
+                    "next_due": estate.book.next_due(),
+                    "now": estate.now(),
+                    "parked": sum(1 for key, _ in estate.ledger.items() if key.startswith(b"parked/")),
+                }
+                for estate in self._estates
+            ]
+        )
+
+    def _known(self, request: web.Request) -> bool:
+        return hmac.compare_digest(request.headers.get("Authorization", "").encode(), self._expected)
+
+
+@contextlib.asynccontextmanager
+async def revoke_at(tls_dir: str, token: str) -> AsyncIterator[Callable[[str, str], Awaitable[bool]]]:
+    """A function (url, grant) → whether the gateway acknowledged that it wiped the grant's key."""
+    context = client_context(tls_dir)
+    connector = aiohttp.TCPConnector(ssl=context if context is not None else True)
+    timeout = aiohttp.ClientTimeout(total=REVOKE_S)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": MSGPACK}
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as http:
+
+        async def call(url: str, grant: str) -> bool:
+            try:
+                async with http.post(url, data=_encoder.encode({"grant": grant})) as answer:
+                    return answer.status == HTTPStatus.OK
+            except (aiohttp.ClientError, TimeoutError):
+                return False
+
+        yield call
+
+
+def _problem(problem: Problem) -> web.Response:
+    return web.Response(status=problem.status, body=_encoder.encode(problem), content_type=MSGPACK)

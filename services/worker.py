@@ -1,0 +1,262 @@
+"""A worker: Faust's agents, the estates it owns, the owner API for gateways, and one conversation with Ray.
+
+python -m services.worker --port N        (settings from MAYFLY_SETTINGS)
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faust
+import msgspec
+import uvloop
+
+from ray_cluster.client import Cluster
+from ray_cluster.engines import registry
+from ray_cluster.pools import ClusterConfig, default_pools
+from services.clock_topic import follow_clock
+from services.owner_api import OwnerServer, revoke_at
+from services.settings import Settings, load
+from stream import topics
+from stream.agents import jobs, retention
+from stream.agents.app import make_app
+from stream.agents.closing import Closer
+from stream.agents.dispatch import Dispatcher
+from stream.agents.estate import Estate, Rules, Tools
+from stream.agents.estates import Estates
+from stream.agents.flow import Decide, Flow
+from stream.agents.grants import Grants
+from stream.agents.sweeper import Sweeper
+from stream.audit.log import Entry, Log
+from stream.audit.signer import open_signer
+from stream.clock import Clock, DemoClock, RealClock
+from stream.events.bus import (
+    DetectCompleted,
+    DetectRequested,
+    Event,
+    ExpireCompleted,
+    ExpireDue,
+    GenerateCompleted,
+    GenerateRequested,
+    UploadReceived,
+)
+from stream.events.rows import Owner, rows
+from stream.ids import Mint
+from stream.ledger import Change, Ledger
+from stream.metrics import worker as metrics
+from stream.policies import compiler
+from stream.vault.custody import S3Custody
+from stream.vault.pages import KeyPages
+from stream.vault.rootstore import FileRootStore
+
+log = logging.getLogger(__name__)
+
+GROUP = "mayfly"
+STOP_S = 10.0
+MEGAPIXEL = 1.0  # what a job is predicted to cost before its pictures are known
+
+AGENTS: dict[str, dict[type[Event], Decide]] = {
+    topics.UPLOAD: {UploadReceived: jobs.upload_received},
+    topics.DETECT: {DetectRequested: jobs.detect_requested, DetectCompleted: jobs.attempt_completed},
+    topics.GENERATE: {GenerateRequested: jobs.generate_requested, GenerateCompleted: jobs.attempt_completed},
+    topics.EXPIRE: {ExpireDue: retention.expire_due, ExpireCompleted: retention.expire_completed},
+}
+
+
+@dataclass(slots=True)
+class Wiring:
+    """What a worker's parts have in common."""
+
+    settings: Settings
+    address: str
+    tools: Tools
+    call_gateway: Callable[[str, str], Any]
+    dispatcher: Dispatcher | None = None
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The settings that an owner decides by."""
+    return Rules(**{name: getattr(settings, name) for name in Rules.__dataclass_fields__ if hasattr(settings, name)})
+
+
+async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., None]) -> Estate:
+    """Fence, replay, index; announce; let what is overdue die; only then serve."""
+    settings, tools = wiring.settings, wiring.tools
+    state = Path(settings.state_dir)
+    pages = KeyPages(partition, FileRootStore(state / "roots" / str(partition)))
+    ledger = Ledger(
+        partition,
+        pages,
+        bootstrap=settings.kafka,
+        window_s=settings.group_window_s,
+        on_lost=on_lost,
+        observe=tools.clock.observe,
+    )
+    began = time.monotonic()
+    replay = await ledger.open()
+    audit = Log(partition, open_signer(state / "signing"))
+    for leaf in replay.audit:
+        audit.replay(msgspec.msgpack.decode(leaf, type=Entry))
+    estate = Estate(ledger, pages, audit, tools)
+    try:
+        estate.grants = Grants(
+            wiring.call_gateway,
+            ttl_s=settings.grant_ttl_s,
+            wait_s=settings.revoke_wait_s,
+            real_time=tools.real_time,
+        )
+        if replay.records:
+            estate.grants.taken_over()
+        assert wiring.dispatcher is not None
+        estate.dispatcher = wiring.dispatcher
+        estate.closer = Closer(estate, wiring.dispatcher, estate.grants)
+        estate.sweeper = Sweeper(estate)
+        estate.book.rebuild()
+        owner = rows.encode(Owner(address=wiring.address, epoch=int(tools.real_time() * 1000)))
+        await estate.commit(Change(owners=(b"%d" % partition, owner)))
+        estate.certifier.resume()
+        while keys := estate.book.take_due(estate.now(), retention.BATCH):
+            await estate.commit(retention.announce(estate, keys))
+    except BaseException:
+        await estate.close()
+        raise
+    estate.spawn(estate.sweeper.run(), "sweeper")
+    estate.spawn(retention.run(estate), "retention")
+    metrics.TAKEOVERS.inc()
+    metrics.TAKEOVER_S.observe(time.monotonic() - began)
+    log.info("estate %d: %d records, %d rows", partition, replay.records, len(ledger))
+    return estate
+
+
+def clock_of(settings: Settings) -> Clock:
+    """Real, unless this is a demo's."""
+    return DemoClock() if settings.demo_clock else RealClock()
+
+
+@contextlib.asynccontextmanager
+async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App, Estates, OwnerServer, Wiring]]:
+    """All parts of a worker, connected to everything but the Kafka group."""
+    data_dir = Path(settings.state_dir) / "faust" / str(os.getpid())
+    data_dir.mkdir(parents=True, exist_ok=True)
+    clock = clock_of(settings)
+    custody = S3Custody(settings.s3_url, settings.s3_access_key, settings.s3_secret_key, settings.bucket)
+    async with custody, contextlib.AsyncExitStack() as stack:
+        await custody.ensure_bucket()
+        if isinstance(clock, DemoClock):
+            await stack.enter_async_context(follow_clock(settings.kafka, clock))
+        tools = Tools(
+            clock=clock,
+            mint=Mint(bytes.fromhex(settings.secret), settings.partitions),
+            policies=compiler.load_all(settings.policies_extra),
+            available={name: row.params for name, row in registry.OPERATIONS.items() if name != "detect"},
+            custody=custody,
+            rules=rules_of(settings),
+            real_time=time.time,
+        )
+        config = ClusterConfig(
+            pools=default_pools(max_actors=settings.max_actors, env={"MAYFLY_WEIGHTS": settings.weights_dir}),
+            namespace=settings.ray_namespace,
+            max_actors=settings.max_actors,
+            idle_s=settings.actor_idle_s,
+        )
+        cluster = await Cluster.connect(settings.ray_address, config, token_path=settings.ray_token_path)
+        stack.push_async_callback(cluster.close)
+        wiring = Wiring(
+            settings=settings,
+            address=f"127.0.0.1:{port}",
+            tools=tools,
+            call_gateway=await stack.enter_async_context(revoke_at(settings.tls_dir, settings.internal_token)),
+        )
+        app = make_app(GROUP, bootstrap=settings.kafka, partitions=settings.partitions, data_dir=data_dir)
+        estates = Estates(app, topics.EVENTS, lambda partition, on_lost: open_estate(wiring, partition, on_lost))
+        wiring.dispatcher = Dispatcher(
+            cluster,
+            f"worker-{secrets.token_hex(8)}",
+            owner=lambda job_id: estates.of(tools.mint.partition_of(job_id)),
+            pool=lambda operation: registry.row(operation).pool,
+            cost_s=lambda operation: registry.row(operation).cost_s(MEGAPIXEL),
+        )
+        estates.on_opened.append(wiring.dispatcher.resume)
+        flow = Flow(estates, on_parked=lambda topic, kind: metrics.PARKED.labels(topic, kind).inc())
+        for topic, decisions in AGENTS.items():
+            _agent(app, flow, topic, decisions)
+        server = OwnerServer(estates, port=port, tls_dir=settings.tls_dir, token=settings.internal_token)
+        await server.start()
+        stack.push_async_callback(server.stop)
+        stack.push_async_callback(estates.close)
+        dispatching = asyncio.create_task(wiring.dispatcher.run(), name="dispatcher")
+        dispatching.add_done_callback(_fatal)
+        stack.callback(dispatching.cancel)
+        yield app, estates, server, wiring
+
+
+def _agent(app: faust.App, flow: Flow, topic: str, decisions: dict[type[Event], Decide]) -> None:
+    # Raw bytes: what cannot be decoded then reaches us, and is parked, instead of being dropped by Faust.
+    source = app.topic(topic, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
+
+    async def run(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await flow.add(event, decisions)
+
+    app.agent(source, name=topic)(run)
+
+
+def _fatal(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("%s died: the worker ends, a supervisor restarts it", task.get_name(), exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def serve(settings: Settings, port: int) -> None:
+    """Until SIGTERM or SIGINT."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    async with wired(settings, port) as (app, estates, _, _):
+        for number in (signal.SIGTERM, signal.SIGINT):  # after Ray, which sets its own
+            loop.add_signal_handler(number, stop.set)
+        app.finalize()
+        starting = asyncio.create_task(app.start(), name="faust")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+        crashed = asyncio.create_task(app.wait_until_stopped(), name="faust-crashed")
+        await asyncio.wait({crashed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (crashed, stopping, starting):
+            task.cancel()
+        await estates.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(app.stop(), STOP_S)
+
+
+def main() -> None:
+    """Parse, configure, serve."""
+    parser = argparse.ArgumentParser(prog="python -m services.worker")
+    parser.add_argument("--port", type=int, required=True)
+    port = parser.parse_args().port
+    settings = load()
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        stream=sys.stderr,
+        format=json.dumps({"t": "%(asctime)s", "level": "%(levelname)s", "where": "%(name)s", "what": "%(message)s"}),
+    )
+    for noisy in ("aiokafka", "faust", "mode", "ray"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(serve(settings, port))
+
+
+if __name__ == "__main__":
+    main()
