@@ -3,7 +3,6 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 UV := .mayfly/bootstrap/bin/uv
-SOURCES := services stream ray_cluster benchmarks deploy tests
 COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_36 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
@@ -20,8 +19,8 @@ demo: setup ## a photo becomes a styled picture and a dancing video, and vanishe
 	@$(BIN)/mayfly demo
 
 lint: setup ## style, types, layers
-	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
