@@ -209,13 +209,17 @@ class _Lease:
         self.outcome: Outcome | None = None
         self.ended_at = 0.0
         self.running: asyncio.Task[None] | None = None
-        self._told_at = 0.0
+        self._silent_until = time.monotonic() + PROGRESS_EVERY_S
+        self._will_ring = False
 
     def report(self, loop: asyncio.AbstractEventLoop, step: str, fraction: float) -> None:
-        """From any thread. Tells waiters of every new step, and of fractions ten times a second."""
-        now = time.monotonic()
-        news = step != self.step or now - self._told_at >= PROGRESS_EVERY_S
+        """From any thread. Waiters hear of it within `PROGRESS_EVERY_S`; a short job costs them its outcome only."""
         self.step, self.fraction = step, fraction
-        if news:
-            self._told_at = now
-            loop.call_soon_threadsafe(self.bell.ring)
+        if not self._will_ring:
+            self._will_ring = True
+            loop.call_soon_threadsafe(loop.call_later, self._silent_until - time.monotonic(), self._ring)
+
+    def _ring(self) -> None:
+        self._will_ring = False
+        self._silent_until = time.monotonic() + PROGRESS_EVERY_S
+        self.bell.ring()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 import ray
-from ray._raylet import Config
+from ray._raylet import Config  # type: ignore[attr-defined]
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from ray_cluster import scheduler as scheduling

@@ -30,7 +30,7 @@ class Proposed(msgspec.Struct, frozen=True):
 class Seat:
     """One actor: what it runs, what it was proposed for, which key pairs are left."""
 
-    def __init__(self, name: str, pool: str, now: float) -> None:
+    def __init__(self, name: str, pool: str) -> None:
         self.name = name
         self.pool = pool
         self.ready = False
@@ -41,6 +41,11 @@ class Seat:
         self.proposed: dict[int, Proposed] = {}
         self.running: dict[str, Proposed] = {}  # `at`: since when
         self.held: frozenset[str] = frozenset()
+        self.idle_since = 0.0
+
+    def begin(self, now: float) -> None:
+        """Its engines are loaded."""
+        self.ready = True
         self.idle_since = now
 
     @property
@@ -53,6 +58,10 @@ class Seat:
         taken = [*self.proposed.values(), *self.running.values()]
         began = min((p.at for p in taken), default=now)
         return max(0.0, sum(p.work.cost_s for p in taken) - (now - began))
+
+    def idle_s(self, now: float) -> float:
+        """Since when it has had nothing to do; one that is still starting has not yet had its chance."""
+        return now - self.idle_since if self.ready else 0.0
 
     def can_take(self, now: float) -> bool:
         """Whether the next job of its pool may be proposed to it now."""
@@ -151,7 +160,7 @@ class Roster:
             ),
             actors=len(seats),
             leased=sum(seat.load > 0 for seat in seats),
-            idle_s=tuple(now - seat.idle_since for seat in seats if not seat.load),
+            idle_s=tuple(seat.idle_s(now) for seat in seats if not seat.load),
             starved_s=now - self._hungry_since.get(pool, now),
             blocked=blocked,
         )

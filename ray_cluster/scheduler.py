@@ -230,7 +230,7 @@ class Scheduler:
             await asyncio.to_thread(ray.kill, handle)
             self._failed(seat, error)
             return
-        seat.ready = True
+        seat.begin(time.monotonic())
         if state := self._pools.get(seat.pool):
             state.started()
         seen = -1
@@ -308,7 +308,7 @@ class Scheduler:
         self._gone(seat)
 
     def _seat(self, name: str, pool: str) -> Seat:
-        seat = self._roster.seats[name] = Seat(name, pool, time.monotonic())
+        seat = self._roster.seats[name] = Seat(name, pool)
         return seat
 
     # -- small things ----------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ class Owner:
         )
 
     async def outcome(self, proposal: Proposal, *, fence: int = 1, ack: bool = True) -> Outcome:
-        seq = -1
+        seq = 0  # what a lease begins with
         while True:
             progress = await self.cluster.progress(proposal.actor, proposal.job, fence, after_seq=seq, wait_s=10)
             assert progress.known

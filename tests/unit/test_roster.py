@@ -1,0 +1,149 @@
+"""Which actor gets what, and what becomes of a proposal."""
+
+from __future__ import annotations
+
+from ray_cluster.desk import FORGET_S, Desk
+from ray_cluster.lanes import Lanes
+from ray_cluster.leases import Inventory, Proposal, Work
+from ray_cluster.roster import PREFETCH_AHEAD_S, Roster, Seat
+
+
+def work(job: str, *, cost_s: float = 10.0) -> Work:
+    return Work(job, "w1", "p", "standard", "t", cost_s=cost_s, deadline=0)
+
+
+def seated(roster: Roster, name: str, *, offers: int = 3) -> Seat:
+    seat = roster.seats[name] = Seat(name, "p")
+    seat.begin(0.0)
+    seat.tell(said(held=(), open_=range(1, offers + 1), fresh=range(1, offers + 1)), 0.0)
+    return seat
+
+
+def said(*, held: tuple[str, ...], open_: range | tuple[int, ...], fresh: range | tuple[int, ...] = ()) -> Inventory:
+    return Inventory("p", 1, held, tuple(open_), tuple((offer, bytes([offer])) for offer in fresh))
+
+
+def queued(*jobs: Work) -> Lanes:
+    lanes = Lanes()
+    for job in jobs:
+        lanes.add(job)
+    return lanes
+
+
+def matched(roster: Roster, lanes: Lanes, now: float = 0.0) -> list[tuple[str, str]]:
+    return [(proposal.actor, proposal.job) for _, proposal in roster.match(lanes, now)]
+
+
+def test_idle_actors_come_first_and_each_gets_one() -> None:
+    roster = Roster()
+    seated(roster, "a")
+    seated(roster, "b")
+    lanes = queued(work("1"), work("2"), work("3"))
+    assert matched(roster, lanes) == [("a", "1"), ("b", "2")]
+    assert "3" in lanes
+
+
+def test_the_next_lease_is_prefetched_shortly_before_the_end() -> None:
+    roster = Roster()
+    seated(roster, "a")
+    lanes = queued(work("1"), work("2"), work("3", cost_s=0))
+    assert matched(roster, lanes) == [("a", "1")]
+    assert matched(roster, lanes, 10 - PREFETCH_AHEAD_S - 0.1) == []
+    assert matched(roster, lanes, 10 - PREFETCH_AHEAD_S) == [("a", "2")]
+    assert matched(roster, lanes, 100) == []  # never a third
+
+
+def test_a_used_key_pair_answers_the_proposal() -> None:
+    roster = Roster()
+    seat = seated(roster, "a", offers=2)
+    lanes = queued(work("1"))
+    assert matched(roster, lanes) == [("a", "1")]
+    assert roster.proposal_of("1") == (seat, 1)
+    seat.tell(said(held=("1",), open_=(2,)), 1.0)
+    assert roster.proposal_of("1") is None
+    assert (seat.load, seat.busy_s(4.0)) == (1, 7.0)
+    seat.tell(said(held=(), open_=(2,)), 5.0)
+    assert (seat.load, seat.busy_s(5.0), seat.idle_since) == (0, 0.0, 5.0)
+
+
+def test_a_job_that_ran_between_two_looks_leaves_no_trace() -> None:
+    roster = Roster()
+    seat = seated(roster, "a", offers=2)
+    assert matched(roster, queued(work("1")))
+    seat.tell(said(held=(), open_=(2,)), 1.0)
+    assert (seat.load, seat.running) == (0, {})
+
+
+def test_without_key_pairs_nothing_is_proposed() -> None:
+    roster = Roster()
+    seated(roster, "a", offers=0)
+    assert matched(roster, queued(work("1"))) == []
+
+
+def test_fed_drained_and_surplus() -> None:
+    roster = Roster()
+    busy, idle = seated(roster, "a"), seated(roster, "b")
+    assert matched(roster, queued(work("1"))) == [("a", "1")]
+    roster.feed("p", 1)
+    assert (busy.fed, idle.fed) == (True, False)
+    assert matched(roster, queued(work("2"))) == []
+    assert roster.surplus("p", 2) == []
+    assert roster.surplus("p", 1) == [idle]
+    assert roster.surplus("p", 0) == [idle]  # the busy one ends its lease first
+    idle.drained = True
+    assert roster.surplus("p", 2) == [idle]
+
+
+def test_demand_tells_what_runs_and_who_starves() -> None:
+    roster = Roster()
+    lanes = queued(work("1"), work("2"))
+    ask = {"promise_now": -5.0, "max_actors": 3, "blocked": False}
+    roster.demand("p", lanes, now=0.0, **ask)
+    demand = roster.demand("p", lanes, now=7.0, **ask)
+    assert (demand.starved_s, demand.jobs) == (7.0, ((5.0, 10.0), (5.0, 10.0)))
+    seated(roster, "a")
+    matched(roster, lanes, 7.0)
+    demand = roster.demand("p", lanes, now=9.0, **ask)
+    assert (demand.starved_s, demand.actors, demand.leased) == (0.0, 1, 1)
+    assert demand.jobs == ((5.0, 10.0), (5.0, 8.0))
+
+
+def test_an_actor_that_still_starts_is_not_idle() -> None:
+    roster = Roster()
+    seat = roster.seats["a"] = Seat("a", "p")
+    assert matched(roster, queued(work("1"))) == []
+    assert seat.idle_s(100.0) == 0
+    seat.begin(100.0)
+    assert seat.idle_s(103.0) == 3
+
+
+def test_overdue_proposals_are_found() -> None:
+    roster = Roster()
+    seat = seated(roster, "a")
+    matched(roster, queued(work("1")), 3.0)
+    assert roster.overdue(3.0) == []
+    assert roster.overdue(3.1) == [(seat, 1)]
+
+
+def test_a_silent_workers_jobs_sleep_until_it_asks() -> None:
+    desk = Desk(silent_s=10)
+    assert desk.seen("w1", 5.0) == []
+    assert desk.silent(15.0) == []
+    assert desk.silent(15.1) == ["w1"]
+    desk.sleep("w1", [work("1"), work("2")])
+    desk.withdraw("2")
+    assert [w.job for w in desk.seen("w1", 20.0)] == ["1"]
+    assert desk.seen("w1", 21.0) == []
+    assert desk.silent(21.0 + FORGET_S + 1) == []
+
+
+def test_an_unread_proposal_can_be_taken_back() -> None:
+    desk = Desk(silent_s=10)
+    for actor, offer in (("a", 1), ("a", 2), ("b", 1)):
+        desk.put("w1", Proposal("job", actor, b"", offer))
+    assert desk.bell("w1").count == 3
+    assert desk.take_back("a", 1) == {1}
+    assert desk.take_back("a", 1) == set()
+    assert desk.take_back("b") == {1}
+    assert [(p.actor, p.offer) for p in desk.take("w1")] == [("a", 2)]
+    assert desk.take("w1") == []
