@@ -39,8 +39,11 @@ FENCES_KEPT = 10_000
 PROGRESS_EVERY_S = 0.1
 MAX_CALLS = 256
 
+STORES_APART = 2
+"""Results being stored beside the leases that count: the engine does not wait for the network."""
+
 ACCEPTED = ""
-"""`start`'s answer; any other is the stable kind of a refusal."""
+"""What `ready` and `start` answer when all is well; any other is the stable kind of what is not."""
 
 
 class EngineActor:
@@ -95,8 +98,9 @@ class EngineActor:
             recipient = Recipient.new()
             self._offers[self._last_offer] = recipient
             fresh.append((self._last_offer, recipient.public))
-        held = tuple(job for (job, _), lease in self._leases.items() if not lease.outcome)
-        return msgspec.msgpack.encode(Inventory(self._pool, self._bell.count, held, tuple(self._offers), tuple(fresh)))
+        return msgspec.msgpack.encode(
+            Inventory(self._pool, self._bell.count, self._held(), tuple(self._offers), tuple(fresh))
+        )
 
     async def revoke(self, offer: int) -> bool:
         """Destroy a key pair that no task has used; False where one has, or where it was never made."""
@@ -105,31 +109,17 @@ class EngineActor:
     async def start(self, raw: bytes) -> str:
         """Accept a `Task`, idempotently per (job, fence); a refusal's kind otherwise, and then nothing was kept."""
         task = msgspec.msgpack.decode(raw, type=Task)
-        if (task.job, task.fence) in self._leases:
-            return ACCEPTED
-        if task.fence <= self._fences.get(task.job, -1):
-            return "stale-fence"
-        if self._retiring or not self._courier:
-            return "actor-retiring"
-        if sum(not lease.outcome for lease in self._leases.values()) >= LEASES_PER_ACTOR:
-            return "actor-busy"
-        recipient = self._offers.pop(task.offer, None)
-        if not recipient:
-            return "offer-gone"
-        for (job, _), older in self._leases.items():
-            if job == task.job:
-                older.cancelled.set()
-        self._remember(task.job, task.fence)
-        lease = self._leases[task.job, task.fence] = _Lease()
-        lease.running = asyncio.create_task(self._run(task, recipient, lease, self._courier))
-        return ACCEPTED
+        return ACCEPTED if (task.job, task.fence) in self._leases else self._accept(task)
 
     async def progress(self, job: str, fence: int, after_seq: int, wait_s: float) -> bytes:
-        """`Progress`, as soon as its seq differs from `after_seq`; at once if this attempt is not known here."""
+        """`Progress`, as soon as its seq differs from `after_seq`; at once if this attempt is not known here.
+
+        Seq −1: nothing to tell yet. So −1 also asks for the first news, and a short job costs its owner one call.
+        """
         lease = self._leases.get((job, fence))
         if not lease:
-            return msgspec.msgpack.encode(Progress(job, fence, 0, known=False))
-        seq = await lease.bell.after(after_seq, wait_s)
+            return msgspec.msgpack.encode(Progress(job, fence, -1, known=False))
+        seq = await lease.bell.after(after_seq + 1, wait_s) - 1
         return msgspec.msgpack.encode(
             Progress(job, fence, seq, step=lease.step, fraction=lease.fraction, outcome=lease.outcome)
         )
@@ -141,11 +131,12 @@ class EngineActor:
             if held == job and number <= fence:
                 lease.cancelled.set()
 
-    async def ack(self, job: str, fence: int) -> None:
-        """The outcome is committed: forget it."""
-        lease = self._leases.get((job, fence))
-        if lease and lease.outcome:
-            del self._leases[job, fence]
+    async def ack(self, leases: list[tuple[str, int]]) -> None:
+        """These (job, fence)s' outcomes are committed: forget them."""
+        for job, fence in leases:
+            lease = self._leases.get((job, fence))
+            if lease and lease.outcome:
+                del self._leases[job, fence]
 
     async def retire(self) -> bool:
         """Take no further lease, if there is none and every outcome was acknowledged or is old; else False."""
@@ -162,6 +153,11 @@ class EngineActor:
 
     async def _run(self, task: Task, recipient: Recipient, lease: _Lease, courier: Courier) -> None:
         loop = asyncio.get_running_loop()
+
+        def computed() -> None:
+            lease.computed = True
+            self._bell.ring()
+
         engine = self._engines.get(task.operation)
         if engine:
             lease.outcome = await attempt(
@@ -172,6 +168,7 @@ class EngineActor:
                 thread=self._thread,
                 report=lambda step, fraction: lease.report(loop, step, fraction),
                 cancelled=lease.cancelled.is_set,
+                computed=computed,
             )
         else:
             lease.outcome = Outcome("failed", kind="permanent", reason="bad-task", wiped=True)
@@ -179,6 +176,30 @@ class EngineActor:
         self._jobs += 1
         lease.bell.ring()
         self._bell.ring()
+
+    def _accept(self, task: Task) -> str:
+        if task.fence <= self._fences.get(task.job, -1):
+            return "stale-fence"
+        if self._retiring or not self._courier:
+            return "actor-retiring"
+        if len(self._held()) >= LEASES_PER_ACTOR:
+            return "actor-busy"
+        recipient = self._offers.pop(task.offer, None)
+        if not recipient:
+            return "offer-gone"
+        for (job, _), older in self._leases.items():
+            if job == task.job:
+                older.cancelled.set()
+        self._remember(task.job, task.fence)
+        lease = self._leases[task.job, task.fence] = _Lease()
+        lease.running = asyncio.create_task(self._run(task, recipient, lease, self._courier))
+        return ACCEPTED
+
+    def _held(self) -> tuple[str, ...]:
+        """Jobs that take a slot: not those whose result is only being stored, up to `STORES_APART` of them."""
+        active = [(job, lease) for (job, _), lease in self._leases.items() if not lease.outcome]
+        stores = [job for job, lease in active if lease.computed]
+        return (*(job for job, lease in active if not lease.computed), *stores[STORES_APART:])
 
     def _remember(self, job: str, fence: int) -> None:
         self._fences[job] = max(fence, self._fences.pop(job, -1))
@@ -206,6 +227,7 @@ class _Lease:
         self.bell = Bell()
         self.step = ""
         self.fraction = 0.0
+        self.computed = False  # only storing is left
         self.outcome: Outcome | None = None
         self.ended_at = 0.0
         self.running: asyncio.Task[None] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack, aclosing
 from typing import Any, ClassVar
@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 import msgspec
 
 from ray_cluster.engines.interface import Engine, IsCancelled, Report, Result
-from ray_cluster.leases import Piece, Task, key_info, params_info, stream_name
+from ray_cluster.leases import Piece, Task
 from stream.errors import BadRequest, LostLease, MayflyError, StoreUnavailable
 from stream.events.bus import Outcome, OutputFacts
 from stream.vault.courier import Courier
 from stream.vault.envelope import Recipient
+from stream.vault.purposes import lease_info, params_info, stream_name
 from stream.vault.secret import Key, Plaintext
 from stream.vault.stream_seal import Sealer, open_, sealed_size
 
@@ -48,16 +49,18 @@ async def attempt(
     thread: Executor,
     report: Report,
     cancelled: IsCancelled,
+    computed: Callable[[], None],
 ) -> Outcome:
     """Do `task`; how it ended. Every key and every plaintext buffer is overwritten before this returns.
 
-    `engine` runs on `thread`, and `report` and `cancelled` are called from there too. Never raises: a failure is an
-    outcome, named by the error's stable kind or its class, never by its text.
+    `engine` runs on `thread`, and `report` and `cancelled` are called from there too; `computed` is called when only
+    storing is left. Never raises: a failure is an outcome, named by the error's stable kind or its class, never by
+    its text.
     """
     began = time.monotonic()
     try:
         with ExitStack() as wipes:
-            outcome = await _Attempt(task, recipient, courier, cancelled, wipes).do(engine, thread, report)
+            outcome = await _Attempt(task, recipient, courier, cancelled, wipes).do(engine, thread, report, computed)
     except Exception as error:  # noqa: BLE001 - whatever an engine or a codec throws ends this attempt, not the actor
         outcome = failure(error, revoked=cancelled())
     return msgspec.structs.replace(outcome, seconds=time.monotonic() - began, wiped=True)
@@ -87,12 +90,12 @@ class _Attempt:
         self._cancelled = cancelled
         self._wipes = wipes
 
-    async def do(self, engine: Engine, thread: Executor, report: Report) -> Outcome:
+    async def do(self, engine: Engine, thread: Executor, report: Report, computed: Callable[[], None]) -> Outcome:
         task = self._task
         if len(task.outputs) != 1:
             raise BadTask(f"expected one output for {task.operation}, got {len(task.outputs)}")
         report("fetch", 0.0)
-        sealed = self._recipient.open_bytes(task.sealed_params, params_info(fence=task.fence, app=task.app))
+        sealed = self._recipient.open_bytes(task.sealed_params, params_info(task.app, fence=task.fence))
         params = msgspec.json.decode(sealed, type=dict[str, Any])
         inputs = [await self._fetch(piece) for piece in task.inputs]
 
@@ -112,6 +115,7 @@ class _Attempt:
         for plaintext in inputs:
             plaintext.wipe()
         report("store", 1 - FETCHED)
+        computed()
         (output,) = task.outputs
         await self._store(output, media)
         made = OutputFacts(
@@ -150,7 +154,7 @@ class _Attempt:
 
     def _key(self, piece: Piece) -> Key:
         task = self._task
-        info = key_info(asset=piece.asset, role=piece.role, fence=task.fence, app=task.app)
+        info = lease_info(piece.asset, task.app, fence=task.fence, role=piece.role)
         key = self._recipient.open_key(piece.sealed_key, info)
         self._wipes.callback(key.wipe)
         return key

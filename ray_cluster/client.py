@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -21,6 +22,7 @@ from stream.errors import LostLease, MayflyError, StoreUnavailable
 
 CALL_S = 10.0
 CONNECT_S = 60.0
+ACK_EVERY_S = 0.05
 GCS_PATIENCE_S = 3600
 """Ray ends a driver whose GCS is away for 60 s; a worker holds keys and offsets, and would rather wait."""
 
@@ -62,6 +64,8 @@ class Cluster:
         self._actors: dict[str, Any] = {}
         self._epoch = ""
         self._finding = asyncio.Lock()
+        self._acks: dict[str, list[tuple[str, int]]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def connect(cls, address: str, config: ClusterConfig, *, token_path: str = "") -> Self:
@@ -81,6 +85,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Leave Ray; scheduler and engine actors stay."""
+        await asyncio.gather(*self._telling)
         await asyncio.to_thread(ray.shutdown)
 
     # -- the scheduler ---------------------------------------------------------------------------------------------
@@ -113,9 +118,9 @@ class Cluster:
         """The owner does not want this proposal (cancelled, erased, not its partition any more)."""
         await self._schedule("decline", job, actor, offer)
 
-    async def places(self, jobs: Iterable[str]) -> dict[str, Place]:
-        """Places of those `jobs` that are queued."""
-        return msgspec.msgpack.decode(await self._schedule("places", list(jobs)), type=dict[str, Place])
+    async def places(self, job_ids: Iterable[str]) -> dict[str, Place]:
+        """Places of those jobs that are queued."""
+        return msgspec.msgpack.decode(await self._schedule("places", list(job_ids)), type=dict[str, Place])
 
     async def pools(self) -> list[PoolStatus]:
         """How every pool stands, and why."""
@@ -135,7 +140,10 @@ class Cluster:
     async def progress(
         self, actor: str, job: str, fence: int, *, after_seq: int = -1, wait_s: float = 10.0
     ) -> Progress:
-        """Where the attempt is, as soon as its seq is not `after_seq`; with `known` False if it is not there."""
+        """Where the attempt is, as soon as its seq is not `after_seq`; with `known` False if it is not there.
+
+        −1 asks for the first news: within 0.1 s of its start, or its outcome if that is sooner.
+        """
         raw = await self._ask(actor, "progress", job, fence, after_seq, wait_s, limit_s=wait_s + CALL_S)
         return msgspec.msgpack.decode(raw, type=Progress)
 
@@ -144,8 +152,13 @@ class Cluster:
         await self._ask(actor, "cancel", job, fence)
 
     async def ack(self, actor: str, job: str, fence: int) -> None:
-        """The outcome is committed: the actor may forget it."""
-        await self._ask(actor, "ack", job, fence)
+        """The outcome is committed: the actor may forget it. Told within `ACK_EVERY_S`, and only if it still lives."""
+        if actor not in self._acks:
+            self._acks[actor] = []
+            telling = asyncio.create_task(self._tell_acks(actor))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+        self._acks[actor].append((job, fence))
 
     async def facts(self, actor: str) -> dict[str, float]:
         """Numbers about an actor's process: pid, rss_bytes, jobs."""
@@ -159,6 +172,11 @@ class Cluster:
             return
         self._actors.pop(actor, None)
         await asyncio.to_thread(ray.kill, handle)
+
+    async def _tell_acks(self, actor: str) -> None:
+        await asyncio.sleep(ACK_EVERY_S)
+        with suppress(ActorLost, ActorSilent):  # what it keeps without, it forgets by itself
+            await self._ask(actor, "ack", self._acks.pop(actor))
 
     # -- Ray -------------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from ray_cluster.actors import MAX_CALLS, EngineActor
 from ray_cluster.autoscaler import Decision, decide
 from ray_cluster.bell import Bell
 from ray_cluster.desk import Desk
-from ray_cluster.lanes import Lanes
+from ray_cluster.lanes import BadWork, Lanes
 from ray_cluster.leases import Inventory, Place, Work
 from ray_cluster.pools import ClusterConfig, Pool, PoolStatus, environment
 from ray_cluster.roster import STOCK, Roster, Seat
@@ -63,16 +63,21 @@ class Scheduler:
         return self._epoch
 
     async def submit(self, raw: bytes) -> None:
-        """Queue `Work`s; what is queued or proposed already stays as it is. Raises `BadWork`."""
-        now = time.monotonic()
+        """Queue `Work`s; what is queued or proposed already stays as it is.
+
+        Raises `BadWork` for the first that can never be served, after all the others were queued.
+        """
+        bad: BadWork | None = None
         for work in msgspec.msgpack.decode(raw, type=list[Work]):
-            self._wake(work.worker, now)
-            if self._roster.proposal_of(work.job):
-                self._again[work.job] = work
-            else:
-                self._lanes.add(work)
+            self._wake(work.worker, time.monotonic())
+            try:
+                self._accept(work)
+            except BadWork as error:
+                bad = bad or error
         self._match()
         self._bell.ring()
+        if bad:
+            raise bad
 
     async def withdraw(self, job: str) -> None:
         """Forget `job`, and take back what was proposed for it."""
@@ -141,7 +146,7 @@ class Scheduler:
         named = await asyncio.to_thread(ray.util.list_named_actors, all_namespaces=True)
         for entry in named:
             name = entry["name"]
-            pool = name.removeprefix(ENGINE_PREFIX).rpartition("-")[0]
+            pool, _, number = name.removeprefix(ENGINE_PREFIX).rpartition("-")
             if entry["namespace"] != self._config.namespace or not name.startswith(ENGINE_PREFIX):
                 continue
             try:
@@ -150,7 +155,7 @@ class Scheduler:
                 continue  # it died meanwhile
             seat = self._seat(name, pool)
             seat.drained = pool not in self._pools
-            self._numbers[pool] = max(self._numbers.get(pool, 0), int(name.rpartition("-")[2]))
+            self._numbers[pool] = max(self._numbers.get(pool, 0), int(number))
             self._spawn(self._attend(seat, handle))
 
     def _scale(self, now: float) -> None:
@@ -256,7 +261,9 @@ class Scheduler:
         self._spawn(self._end(seat))
 
     async def _end(self, seat: Seat) -> None:
-        handle = self._handles[seat.name]
+        handle = self._handles.get(seat.name)
+        if not handle:
+            return
         try:
             if not await asyncio.wait_for(_answer(handle.retire.remote()), CALL_S):
                 await asyncio.sleep(TICK_S)  # an outcome waits for its owner: ask again
@@ -270,11 +277,14 @@ class Scheduler:
         """Destroy the key pair of a proposal, so that it can no longer be answered, and free its slot."""
         self._desk.take_back(seat.name, offer)
         proposed = seat.proposed.get(offer)
+        handle = self._handles.get(seat.name)
+        if not handle or not proposed:
+            return
         try:
-            unused = await asyncio.wait_for(_answer(self._handles[seat.name].revoke.remote(offer)), CALL_S)
+            unused = await asyncio.wait_for(_answer(handle.revoke.remote(offer)), CALL_S)
         except (TimeoutError, RayError):
             return  # the watch will tell
-        if not proposed or seat.proposed.get(offer) is not proposed:
+        if seat.proposed.get(offer) is not proposed:
             return
         if not unused:  # a task has used it: it runs, or has ended
             seat.answered(offer, time.monotonic())
@@ -310,6 +320,14 @@ class Scheduler:
     def _seat(self, name: str, pool: str) -> Seat:
         seat = self._roster.seats[name] = Seat(name, pool)
         return seat
+
+    def _accept(self, work: Work) -> None:
+        if work.pool not in self._pools:
+            raise BadWork(f"expected a pool of {', '.join(self._pools)}, got another: which operation runs where?")
+        if self._roster.proposal_of(work.job):
+            self._again[work.job] = work
+        else:
+            self._lanes.add(work)
 
     # -- small things ----------------------------------------------------------------------------------------------
 

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from ray_cluster.client import Cluster, LeaseRefused, SchedulerLost
-from ray_cluster.leases import Piece, Progress, Proposal, Task, Work, key_info, params_info, stream_name
+from ray_cluster.leases import Piece, Progress, Proposal, Task, Work
 from stream.events.bus import Outcome
 from stream.ids import Kind, Mint
 from stream.vault.courier import Courier
 from stream.vault.custody import S3Custody
 from stream.vault.envelope import seal_bytes, seal_key
+from stream.vault.purposes import lease_info, params_info, stream_name
 from stream.vault.secret import Key
 from stream.vault.stream_seal import open_, seal
 
@@ -97,7 +98,7 @@ class Owner:
 
     def task(self, proposal: Proposal, photo: Photo, result: Photo, *, fence: int = 1, **params: object) -> Task:
         def piece(role: str, what: Photo, url: str) -> Piece:
-            info = key_info(asset=what.asset, role=role, fence=fence, app=APP)
+            info = lease_info(what.asset, APP, fence=fence, role=role)
             return Piece(role, what.asset, url, seal_key(what.key, proposal.public, info))
 
         return Task(
@@ -108,11 +109,11 @@ class Owner:
             proposal.offer,
             (piece("input", photo, self.custody.get_url(photo.object, URL_S)),),
             (piece("result", result, self.custody.put_url(result.object, URL_S)),),
-            seal_bytes(msgspec.json.encode(params), proposal.public, params_info(fence=fence, app=APP)),
+            seal_bytes(msgspec.json.encode(params), proposal.public, params_info(APP, fence=fence)),
         )
 
     async def outcome(self, proposal: Proposal, *, fence: int = 1, ack: bool = True) -> Outcome:
-        seq = 0  # what a lease begins with
+        seq = -1
         while True:
             progress = await self.cluster.progress(proposal.actor, proposal.job, fence, after_seq=seq, wait_s=10)
             assert progress.known

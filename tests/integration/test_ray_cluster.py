@@ -128,8 +128,11 @@ async def test_from_zero_to_a_result(cluster: Cluster, owner: Owner, photo: Phot
     (made,) = outcome.outputs
     assert (made.role, made.size_bytes) == ("result", PHOTO_BYTES)
     assert await owner.fetch(result) == photo.plain
-    progress = await cluster.progress(proposal.actor, proposal.job, 1)
-    assert not progress.known  # acknowledged: forgotten
+
+    async def forgotten() -> bool:
+        return not (await cluster.progress(proposal.actor, proposal.job, 1)).known
+
+    await until(forgotten)  # acknowledged
 
 
 async def test_urgent_work_brings_a_second_actor_and_the_limit_holds(owner: Owner, photo: Photo) -> None:
