@@ -1,0 +1,78 @@
+"""`mayfly tenant`: who may call the API. A key is shown once, when it is made."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services import settings
+from services.gateway import tenant_topic
+from services.gateway.tenants import GRACE_S, Limits, Tenant
+from stream.errors import MayflyError
+
+app = typer.Typer(no_args_is_help=True, help="Who may call the API.")
+_out = Console()
+
+_HOUR_S = 3600.0
+
+
+@app.command()
+def add(
+    apps: Annotated[list[str], typer.Argument(help="Apps that the tenant may use, e.g. genzo")],
+    transfers: Annotated[int, typer.Option(min=1, help="Uploads and downloads at a time")] = Limits().transfers,
+) -> None:
+    """Make a tenant and its API key."""
+    _show(*asyncio.run(tenant_topic.add(_kafka(), tuple(apps), Limits(transfers=transfers))))
+
+
+@app.command()
+def rotate(
+    tenant: Annotated[str, typer.Argument(help="Its id")],
+    grace_hours: Annotated[float, typer.Option(min=0, help="How long the old keys stay valid")] = GRACE_S / _HOUR_S,
+) -> None:
+    """Make a new API key for a tenant."""
+    try:
+        _show(*asyncio.run(tenant_topic.rotate(_kafka(), tenant, grace_hours * _HOUR_S)))
+    except MayflyError as error:
+        raise _refused(error) from None
+
+
+@app.command()
+def revoke(tenant: Annotated[str, typer.Argument(help="Its id")]) -> None:
+    """Close the API to a tenant. What it stored goes as promised."""
+    try:
+        asyncio.run(tenant_topic.revoke(_kafka(), tenant))
+    except MayflyError as error:
+        raise _refused(error) from None
+    _out.print(f"revoked {tenant}")
+
+
+@app.command()
+def ls() -> None:
+    """List tenants. Keys are not shown: only their digests are kept."""
+    table = Table("tenant", "apps", "keys", "transfers", box=None)
+    for tenant in asyncio.run(tenant_topic.load(_kafka())):
+        table.add_row(tenant.id, " ".join(tenant.apps), str(len(tenant.keys)), str(tenant.limits.transfers))
+    _out.print(table)
+
+
+def _kafka() -> str:
+    try:
+        return settings.load().kafka
+    except MayflyError as error:
+        raise _refused(error) from None
+
+
+def _show(tenant: Tenant, key: str) -> None:
+    _out.print(
+        f"tenant {tenant.id}\nkey    {key}\nKeep the key: it is shown only now.", soft_wrap=True, highlight=False
+    )
+
+
+def _refused(error: MayflyError) -> typer.Exit:
+    Console(stderr=True).print(str(error), soft_wrap=True, highlight=False)
+    return typer.Exit(1)

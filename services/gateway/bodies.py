@@ -1,0 +1,98 @@
+"""JSON bodies and path parameters of the public API: decoding is validation, unknown fields are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+import rfc8785
+from litestar.params import HeaderParameter, PathParameter
+
+from services.gateway.errors import BadBody
+from stream.agents.api import InputSlot
+
+MAX_JSON_BYTES: Final = 64 * 1024
+
+AppName = Annotated[str, PathParameter(description="One of the tenant's apps")]
+SubjectName = Annotated[
+    str,
+    PathParameter(
+        min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", description="The tenant's own name for a user"
+    ),
+]
+PurposeName = Annotated[str, PathParameter(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Purpose of the consent")]
+AssetId = Annotated[str, PathParameter(max_length=80, description="As a job's status lists it")]
+JobId = Annotated[str, PathParameter(max_length=80, description="As `POST …/jobs` returned it")]
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        max_length=200,
+        description="Scoped to the subject: the same key and body return the same job, another body is refused",
+    ),
+]
+
+_Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_Word = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[a-z0-9_-]*$")]
+_Version = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
+_MAX_INPUTS: Final = 16
+
+
+class ConsentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A consent as the tenant's app obtained it."""
+
+    granted: bool
+    version: _Version
+
+
+class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One input: `{}` to upload it, `{"asset": id}` for a saved one."""
+
+    asset: Annotated[str, msgspec.Meta(max_length=80)] = ""
+
+
+class SubmitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A job, asked for."""
+
+    subject: _Subject
+    operation: _Word
+    inputs: Annotated[tuple[Input, ...], msgspec.Meta(min_length=1, max_length=_MAX_INPUTS)]
+    params: dict[str, Any] = {}
+    choice: _Word = ""
+
+    def slots(self) -> tuple[InputSlot, ...]:
+        """The inputs as the owner takes them."""
+        return tuple(InputSlot(asset=one.asset) for one in self.inputs)
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_UNKNOWN_FIELD: Final = re.compile(r"unknown field `.*?`", re.DOTALL)
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """The body as `kind`. Raises BadBody, whose message names the field and never repeats a value or name sent."""
+    try:
+        return msgspec.json.decode(body, type=kind, strict=True)
+    except msgspec.ValidationError as error:
+        told = _UNKNOWN_FIELD.sub(f"an unknown field; expected only {', '.join(kind.__struct_fields__)}", str(error))
+        raise BadBody(f"expected the documented JSON body: {told}") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        what = "nested too deeply" if isinstance(error, RecursionError) else "no JSON object"
+        raise BadBody(f"expected a JSON object in UTF-8, got {len(body)} bytes that are {what}") from None
+
+
+def canonical(params: dict[str, Any]) -> bytes:
+    """RFC 8785 JSON. Raises BadBody for numbers that I-JSON (RFC 7493) cannot hold."""
+    try:
+        return rfc8785.dumps(params)
+    except (rfc8785.CanonicalizationError, RecursionError, UnicodeEncodeError):
+        raise BadBody("expected `$.params` to be I-JSON: integers below 2^53, no lone surrogates") from None
+
+
+def fingerprint(body: SubmitBody, params: bytes) -> bytes:
+    """SHA-256 of what a job asks for, so that one idempotency key cannot mean two things."""
+    rest = msgspec.msgpack.encode((body.subject, body.operation, body.choice, [one.asset for one in body.inputs]))
+    return hashlib.sha256(len(rest).to_bytes(4, "big") + rest + params).digest()
