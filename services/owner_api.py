@@ -79,6 +79,8 @@ class OwnerServer:
         except Exception as error:
             log.exception("verb %s failed with %s", verb, type(error).__name__)
             return _problem(Problem("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "the owner failed: it is logged"))
+        finally:
+            estate.book.discard()  # of a decision that failed half-way; any other is applied by now
         return web.Response(body=_encoder.encode(reply), content_type=MSGPACK)
 
     async def _metrics(self, request: web.Request) -> web.Response:

@@ -80,6 +80,7 @@ class Book:
         self.active: dict[str, None] = {}  # jobs that have not ended, oldest first
         self.dead: dict[str, None] = {}  # assets that await the sweeper, oldest first
         self._ledger, self._pages, self._await_inputs_s = ledger, pages, await_inputs_s
+        self._fresh: dict[bytes, bytes | None] = {}  # written by the decision under way, not yet applied
         self._due: list[tuple[float, bytes]] = []
         self._indexed: dict[bytes, float] = {}  # the deadline of each row in `_due` that still counts
         self._links: defaultdict[str, list[Callable[[], object]]] = defaultdict(list)
@@ -101,17 +102,17 @@ class Book:
 
     def job(self, job_id: str) -> Job | None:
         """The job, or None: gone."""
-        value = self._ledger.get(job_id.encode())
+        value = self._get(job_id)
         return None if value is None else self._read_job(job_id, value)
 
     def asset(self, asset_id: str) -> Asset | None:
         """The asset, or None: gone."""
-        value = self._ledger.get(asset_id.encode())
+        value = self._get(asset_id)
         return None if value is None else self._read_asset(asset_id, value)
 
     def subject(self, subject_id: str) -> Subject | None:
         """The subject, or None: gone."""
-        value = self._ledger.get(subject_id.encode())
+        value = self._get(subject_id)
         return None if value is None else self._read_subject(subject_id, value)
 
     def key(self, page: bytes, row_id: str) -> Key:
@@ -136,26 +137,26 @@ class Book:
 
     def put_job(self, change: Change, job: Job) -> Job:
         """Write a job's row; without a body it becomes content-free."""
-        change.rows[job.id.encode()] = rows.encode(job.head, self._seal(job.id, job.head.page, job.body))
+        self._write(change, job.id, rows.encode(job.head, self._seal(job.id, job.head.page, job.body)))
         self._index_job(job)
         return job
 
     def put_asset(self, change: Change, asset: Asset) -> Asset:
         """Write an asset's row."""
-        change.rows[asset.id.encode()] = rows.encode(asset.head, self._seal(asset.id, asset.head.page, asset.body))
+        self._write(change, asset.id, rows.encode(asset.head, self._seal(asset.id, asset.head.page, asset.body)))
         self._index_asset(asset)
         return asset
 
     def put_subject(self, change: Change, subject: Subject) -> Subject:
         """Write a subject's row."""
         sealed = self._seal(subject.id, subject.head.page, subject.body)
-        change.rows[subject.id.encode()] = rows.encode(subject.head, sealed)
+        self._write(change, subject.id, rows.encode(subject.head, sealed))
         self._index_subject(subject)
         return subject
 
     def bury(self, change: Change, row_id: str) -> None:
         """Tombstone a row, and forget all that points to it."""
-        change.rows[row_id.encode()] = None
+        self._write(change, row_id, None)
         self.active.pop(row_id, None)
         self.dead.pop(row_id, None)
         self._indexed.pop(row_id.encode(), None)
@@ -165,6 +166,10 @@ class Book:
         """This row no longer belongs to anybody: its key is dying."""
         for undo in self._links.pop(row_id, ()):
             undo()
+
+    def discard(self) -> None:
+        """The decision under way is applied, or failed: its writes are in the ledger now, or nowhere."""
+        self._fresh.clear()
 
     # -- what comes due ------------------------------------------------------------------------------------------
 
@@ -189,6 +194,13 @@ class Book:
         return taken
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _get(self, row_id: str) -> bytes | None:
+        key = row_id.encode()
+        return self._fresh[key] if key in self._fresh else self._ledger.get(key)
+
+    def _write(self, change: Change, row_id: str, value: bytes | None) -> None:
+        change.rows[row_id.encode()] = self._fresh[row_id.encode()] = value
 
     def _seal(self, row_id: str, page: bytes, body: msgspec.Struct | None) -> bytes:
         if body is None:

@@ -33,6 +33,7 @@ PROGRESS_WAIT_S = 20.0
 RELEASE_WAIT_S = 10.0
 AGAIN_S = 0.5  # after the cluster did not answer
 PLACES_EVERY_S = 1.0
+WANTED_S = 30.0  # a result is wanted within this: the pool grows for it
 LANE = "interactive"
 DETECT_OPERATION = "detect"
 
@@ -132,7 +133,7 @@ class Dispatcher:
             lane=LANE,
             tenant=digest("lane", job.body.tenant).hex()[:16],
             cost_s=self._cost_s(operation),
-            deadline=job.head.due,
+            deadline=estate.tools.real_time() + WANTED_S,
         )
         self._queue[job_id] = self._unsent[job_id] = work
         self._wake.set()
@@ -259,8 +260,14 @@ class Dispatcher:
             return
         try:
             await self._cluster.start(proposal.actor, self._task(estate, leased, proposal, made))
-        except (LostLease, StoreUnavailable) as error:
+        except LostLease as error:  # refused, or the actor is gone: nothing was begun
             log.info("lease of %s did not start: %s", proposal.actor, error.kind)
+            if (unstarted := estate.book.job(job.id)) is not None and unstarted.head.fence == fence:
+                jobs.unstarted(estate, change := Change(), unstarted)
+                await estate.commit(change)
+            return
+        except StoreUnavailable as error:  # it may have begun: ask
+            log.info("lease of %s may not have started: %s", proposal.actor, error.kind)
         await self._follow(estate, job.id, fence, proposal.actor)
 
     def _task(self, estate: Estate, job: Job, proposal: Proposal, made: list[Asset]) -> Task:

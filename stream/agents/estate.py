@@ -95,7 +95,10 @@ class Estate:
 
     def commit(self, change: Change) -> asyncio.Future[Commit]:
         """Apply a change; its `then` callbacks run once it is committed."""
-        future = self.ledger.apply(change)
+        try:
+            future = self.ledger.apply(change)
+        finally:
+            self.book.discard()
         if change.then:
             future.add_done_callback(lambda done: _follow(change, done))
         return future

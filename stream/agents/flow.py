@@ -79,6 +79,7 @@ class Flow:
         except LedgerLost:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the event must not be lost nor stop the partition
+            estate.book.discard()
             return estate.commit(self._park(estate, event, error))
 
     def _park(self, estate: Estate, event: EventT, error: Exception) -> Change:

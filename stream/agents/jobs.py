@@ -259,6 +259,20 @@ def failed(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
     _tell(estate, change, job.id)
 
 
+def unstarted(estate: Estate, change: Change, job: Job) -> None:
+    """A lease that no actor took up: back to the queue at once, and no attempt is counted."""
+    if job.body is None or job.head.state is not JobState.LEASED:
+        return
+    detecting = job.head.stage is Stage.DETECT
+    made = [estate.book.asset(asset_id) for asset_id in (job.body.features if detecting else job.body.results)]
+    assets.forget(estate, change, [_let_go(asset) for asset in made if asset is not None], "attempt")
+    body = msgspec.structs.replace(job.body, **{"features" if detecting else "results": ()})
+    head = msgspec.structs.replace(job.head, state=JobState.QUEUED, actor="")
+    estate.book.put_job(change, Job(job.id, head, body))
+    change.then.append(lambda _: estate.dispatcher.ready(job.id))
+    _tell(estate, change, job.id)
+
+
 # -- the end -----------------------------------------------------------------------------------------------------
 
 
