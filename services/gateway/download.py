@@ -17,13 +17,13 @@ from services.gateway.core import Core
 from services.gateway.errors import GrantRevoked, OwnerAway, OwnerRefused
 from services.gateway.grants import Holding
 from services.gateway.problems import note, route_of
-from services.gateway.seals import read_info, stream_name
 from services.gateway.tenants import Tenant
 from stream.agents.api import Done, EndRead, GrantRead, ReadTicket, Renewed, RenewRead
 from stream.errors import MayflyError
 from stream.ids import Kind
 from stream.metrics import requests as metrics
 from stream.vault.envelope import Recipient
+from stream.vault.purposes import read_info, stream_name
 from stream.vault.secret import Truncated
 from stream.vault.stream_seal import Opener
 

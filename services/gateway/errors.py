@@ -68,20 +68,6 @@ class TooManyTransfers(BadRequest):
     status: ClassVar[int] = 429
 
 
-class NotStored(BadRequest):
-    """The asset is known, but its bytes are not there yet."""
-
-    kind: ClassVar[str] = "not-stored"
-    status: ClassVar[int] = 409
-
-
-class UnknownReceipt(BadRequest):
-    """No receipt lies there."""
-
-    kind: ClassVar[str] = "unknown-receipt"
-    status: ClassVar[int] = 404
-
-
 class OwnerAway(StoreUnavailable):
     """Nobody serves this partition just now: a takeover takes seconds."""
 

@@ -26,7 +26,7 @@ from services.gateway.bodies import (
 )
 from services.gateway.core import Core
 from services.gateway.download import Download, headers
-from services.gateway.errors import BadName, LengthRequired, NotStored, UnknownReceipt
+from services.gateway.errors import BadName, LengthRequired
 from services.gateway.events import EventStream
 from services.gateway.guard import guard
 from services.gateway.openapi import ConsentOperation, SubmitOperation, UploadOperation
@@ -47,14 +47,13 @@ from stream.agents.api import (
     ReceiptReply,
     Submit,
 )
-from stream.ids import Kind
+from stream.ids import Kind, UnknownId
 
 Call = Request[Tenant, None, State]
 LastEventId = Annotated[int, HeaderParameter(name="Last-Event-ID", ge=-1, description="Resume after this event")]
 
 _LEAF: Final = re.compile(r"[0-9a-f]{64}")
 _NO_STORE: Final = {"Cache-Control": "no-store"}
-_READABLE: Final = "stored"
 
 
 @put(
@@ -120,7 +119,7 @@ async def submit(
     reply = await core.client.ask_fully(core.mint.place(tenant, told.subject), ask, JobView)
     return Response(
         reply.value,
-        status_code=HTTPStatus.OK if reply.replayed else HTTPStatus.CREATED,
+        status_code=HTTPStatus.OK if reply.replayed and idempotency_key else HTTPStatus.CREATED,
         headers={"Location": f"/v1/{app}/jobs/{reply.value.id}", **_NO_STORE},
     )
 
@@ -183,8 +182,6 @@ async def head_asset(request: Call, core: NamedDependency[Core], app: AppName, a
     """As GET, without reading: an asset that goes once returned stays."""
     partition = core.mint.check(Kind.ASSET, request.user.id, asset)
     view = await core.client.ask(partition, GetAsset(request.user.id, app, asset), AssetView)
-    if view.state != _READABLE:
-        raise NotStored("expected an asset whose bytes are stored, this one waits for them: try again later")
     found = {name.decode(): value.decode() for name, value in headers(view.media_type, view.size_bytes)}
     return Response(None, media_type=MediaType.TEXT, headers=found)  # as text, nothing renders to no body
 
@@ -200,7 +197,7 @@ async def delete_asset(request: Call, core: NamedDependency[Core], app: AppName,
 async def get_receipt(core: NamedDependency[Core], partition: FromPath[int], leaf: FromPath[str]) -> Response[bytes]:
     """The file that `mayfly receipt verify` reads; `leaf` is in a job's status."""
     if not 0 <= partition < core.mint.partitions or not _LEAF.fullmatch(leaf):
-        raise UnknownReceipt("expected a partition and the leaf of an asset, as a job's status lists them")
+        raise UnknownId("expected a partition and the leaf of an asset, as a job's status lists them")
     reply = await core.client.ask(partition, GetReceipt(leaf), ReceiptReply)
     return Response(reply.file, media_type="application/json", headers=_NO_STORE)
 

@@ -17,13 +17,13 @@ from litestar.types import Receive
 from services.gateway.core import Core
 from services.gateway.errors import BodyTooLarge, GatewayStopping, OwnerRefused, UploadCutOff, UploadStalled
 from services.gateway.intake import Intake, Limits, MediaFacts
-from services.gateway.seals import stream_name, write_info
 from services.gateway.tenants import Tenant
 from stream.agents.api import EndWrite, GrantWrite, JobView, WriteTicket
 from stream.errors import MayflyError
 from stream.ids import Kind
 from stream.metrics import requests as metrics
 from stream.vault.envelope import Recipient
+from stream.vault.purposes import stream_name, write_info
 from stream.vault.stream_seal import Sealer, sealed_size
 
 STALL_S: Final = 30.0

@@ -19,7 +19,6 @@ from aiokafka import AIOKafkaProducer
 from yarl import URL
 
 from services.gateway.owner_client import REPLAYED
-from services.gateway.seals import read_info, stream_name, write_info
 from services.gateway.tls import client_context, server_context
 from services.settings import Settings
 from stream import topics
@@ -28,6 +27,7 @@ from stream.events.rows import Owner, rows
 from stream.ids import Kind, Mint
 from stream.vault.envelope import seal_key
 from stream.vault.presign import Signer
+from stream.vault.purposes import read_info, stream_name, write_info
 from stream.vault.secret import Key
 from stream.vault.stream_seal import seal
 
@@ -243,7 +243,7 @@ class OwnerDouble:
 
     def _asset(self, ask: Any) -> Asset:
         held = self.assets.get(ask.asset)
-        if held is None or held.app != ask.app or held.view.state == "hidden":
+        if held is None or held.app != ask.app or held.view.state != "stored":
             raise Refused("gone", 410)
         return held
 
@@ -270,7 +270,7 @@ class OwnerDouble:
         if ask.n >= len(inputs):
             raise Refused("no-such-input", 404)
         if inputs[ask.n].state != "pending":
-            raise Refused("already-stored", 409)
+            raise Refused("already-uploaded", 409)
         asset = self.assets[inputs[ask.n].id]
         grant = os.urandom(8).hex()
         self.write_grants[grant] = asset.view.id
@@ -292,8 +292,6 @@ class OwnerDouble:
 
     async def _grant_read(self, ask: api.GrantRead) -> api.ReadTicket:
         asset = self._asset(ask)
-        if asset.view.state != "stored":
-            raise Refused("not-stored", 409)
         grant = os.urandom(8).hex()
         asset.grants[grant] = ask
         url = self._url("GET", asset.object)
@@ -336,5 +334,5 @@ class OwnerDouble:
 
     async def _get_receipt(self, ask: api.GetReceipt) -> api.ReceiptReply:
         if not any(asset.view.leaf == ask.leaf for asset in self.assets.values()):
-            raise Refused("unknown-receipt", 404)
+            raise Refused("unknown-id", 404)
         return api.ReceiptReply(msgspec.json.encode({"commitment": ask.leaf}))
