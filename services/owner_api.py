@@ -13,8 +13,9 @@ import msgspec
 from aiohttp import web
 from prometheus_client import generate_latest
 
+from services.gateway.owner_client import REPLAYED
 from services.gateway.tls import client_context, server_context
-from stream.agents.api import VERBS, Problem
+from stream.agents.api import VERBS, JobView, Problem
 from stream.agents.estates import Estates
 from stream.agents.owner import VERBS as ANSWERS
 from stream.agents.owner import RefusedByVerdict
@@ -81,7 +82,8 @@ class OwnerServer:
             return _problem(Problem("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "the owner failed: it is logged"))
         finally:
             estate.book.discard()  # of a decision that failed half-way; any other is applied by now
-        return web.Response(body=_encoder.encode(reply), content_type=MSGPACK)
+        headers = {REPLAYED: "true"} if isinstance(reply, JobView) and reply.replayed else None
+        return web.Response(body=_encoder.encode(reply), content_type=MSGPACK, headers=headers)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         if not self._known(request):

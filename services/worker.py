@@ -128,13 +128,14 @@ async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., Non
         owner = rows.encode(Owner(address=wiring.address, epoch=int(tools.real_time() * 1000)))
         await estate.commit(Change(owners=(b"%d" % partition, owner)))
         estate.certifier.resume()
+        await estate.commit(retention.resume(estate))
         while keys := estate.book.take_due(estate.now(), retention.BATCH):
             await estate.commit(retention.announce(estate, keys))
     except BaseException:
         await estate.close()
         raise
-    estate.spawn(estate.sweeper.run(), "sweeper")
-    estate.spawn(retention.run(estate), "retention")
+    estate.spawn(estate.sweeper.run(), "sweeper", vital=True)
+    estate.spawn(retention.run(estate), "retention", vital=True)
     metrics.TAKEOVERS.inc()
     metrics.TAKEOVER_S.observe(time.monotonic() - began)
     log.info("estate %d: %d records, %d rows", partition, replay.records, len(ledger))
@@ -165,6 +166,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             custody=custody,
             rules=rules_of(settings),
             real_time=time.time,
+            end=lambda: os.kill(os.getpid(), signal.SIGTERM),
         )
         config = ClusterConfig(
             pools=default_pools(max_actors=settings.max_actors, env={"MAYFLY_WEIGHTS": settings.weights_dir}),

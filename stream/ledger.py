@@ -251,9 +251,13 @@ class Ledger:
 
     def barrier(self) -> asyncio.Future[Commit]:
         """Resolves when all that was applied so far is committed: what a duplicate repeats may still be in flight."""
-        if self._tail is None or self._tail.done():
-            return self.apply(Change())
-        return self._tail
+        if self.lost is not None:
+            raise LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
+        if self._tail is not None and not self._tail.done():
+            return self._tail
+        nothing: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
+        nothing.set_result(Commit(0.0))
+        return nothing
 
     # -- the writer ----------------------------------------------------------------------------------------------
 

@@ -195,6 +195,7 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     assets: tuple[AssetView, ...] = ()
     now: float = 0.0  # the promise clock, so that a client can tell how long is left
+    replayed: bool = False  # this Idempotency-Key came before: nothing new was begun
 
 
 class WriteTicket(msgspec.Struct, frozen=True):

@@ -78,6 +78,7 @@ class Book:
         self.of_subject: defaultdict[str, set[str]] = defaultdict(set)  # subject → ids of jobs and assets
         self.idempotent: dict[bytes, str] = {}
         self.active: dict[str, None] = {}  # jobs that have not ended, oldest first
+        self.hidden: dict[str, None] = {}  # assets whose holders must let go before their keys die
         self.dead: dict[str, None] = {}  # assets that await the sweeper, oldest first
         self._ledger, self._pages, self._await_inputs_s = ledger, pages, await_inputs_s
         self._fresh: dict[bytes, bytes | None] = {}  # written by the decision under way, not yet applied
@@ -253,7 +254,10 @@ class Book:
                 self._links[job.id].append(lambda: self.idempotent.pop(digest, None))
 
     def _index_asset(self, asset: Asset) -> None:
+        if asset.head.state is AssetState.HIDDEN:
+            self.hidden[asset.id] = None
         if asset.head.state is AssetState.DEAD:
+            self.hidden.pop(asset.id, None)
             self.dead[asset.id] = None
         else:
             self.index_due(asset.head.due, asset.id.encode())

@@ -15,7 +15,7 @@ from stream.audit.log import Log
 from stream.clock import Clock
 from stream.errors import MayflyError
 from stream.ids import Mint
-from stream.ledger import Change, Commit, Ledger
+from stream.ledger import Change, Commit, Ledger, LedgerLost
 from stream.policies import compiler
 from stream.policies.model import Policy
 from stream.policies.verdict import Available
@@ -61,6 +61,7 @@ class Tools:
     custody: S3Custody
     rules: Rules
     real_time: Callable[[], float]  # for URLs and grants, which no demo clock moves
+    end: Callable[[], None]  # of this process: a supervisor starts another
 
 
 class Estate:
@@ -103,11 +104,14 @@ class Estate:
             future.add_done_callback(lambda done: _follow(change, done))
         return future
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run beside the agents until done, or until the estate closes. What it raises is logged."""
+    def spawn(self, work: Coroutine[Any, Any, None], name: str, *, vital: bool = False) -> None:
+        """Run beside the agents until done, or until the estate closes. What it raises is logged.
+
+        `vital`: promises depend on it, so that without it this process must not go on.
+        """
         task = asyncio.create_task(work, name=f"{name}-{self.partition}")
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._vital_ended if vital else self._ended)
 
     def on_close(self, callback: Callable[[], None]) -> None:
         """Called when the estate closes."""
@@ -128,6 +132,11 @@ class Estate:
         if not task.cancelled() and (error := task.exception()) is not None:
             kind = error.kind if isinstance(error, MayflyError) else type(error).__name__
             log.error("%s ended with %s: a new owner will take it up", task.get_name(), kind, exc_info=error)
+
+    def _vital_ended(self, task: asyncio.Task[Any]) -> None:
+        self._ended(task)
+        if not task.cancelled() and not isinstance(task.exception(), LedgerLost):
+            self.tools.end()
 
 
 def _follow(change: Change, done: asyncio.Future[Commit]) -> None:

@@ -102,7 +102,7 @@ async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
             if job.body.fingerprint != ask.fingerprint:
                 raise IdempotencyConflict("expected the body that this Idempotency-Key first came with, got another")
             await estate.ledger.barrier()  # what it repeats may still be in flight
-            return job_view(estate, job)
+            return msgspec.structs.replace(job_view(estate, job), replayed=True)
     policy = estate.policy(ask.app)
     who = estate.book.subjects.get((ask.tenant, ask.app, ask.subject))
     subject = estate.book.subject(who) if who is not None else None

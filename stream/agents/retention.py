@@ -26,6 +26,18 @@ async def run(estate: Estate) -> None:
         await asyncio.sleep(TICK_S)
 
 
+def resume(estate: Estate) -> Change:
+    """What a former owner hid and did not live to erase is announced again."""
+    change = Change()
+    found = [asset for asset_id in estate.book.hidden if (asset := estate.book.asset(asset_id)) is not None]
+    by_cause: dict[str, list[Asset]] = {}
+    for asset in found:
+        by_cause.setdefault(asset.head.cause, []).append(asset)
+    for cause, hidden in by_cause.items():
+        assets.retire(estate, change, hidden, cause)
+    return change
+
+
 def announce(estate: Estate, keys: list[bytes]) -> Change:
     """What to do about rows whose moment has come."""
     change = Change()
