@@ -662,6 +662,17 @@ class TestProcess:
         logged = system.log.read_text()
         assert [json.loads(line)["event"] for line in logged.splitlines()] == ["gateway.started", "gateway.stopped"]
 
+    async def test_the_tenant_commands(self, gateway: System) -> None:
+        made = await _tenant_command(gateway, "add", APP, "batchpix", "--transfers", "3")
+        tenant, key = re.search(r"tenant (ten_\w+)\nkey    (mf_\S{43})\n", made).groups()  # type: ignore[union-attr]
+        assert f"{tenant}  {APP} batchpix  1     3" in await _tenant_command(gateway, "ls")
+        rotated = await _tenant_command(gateway, "rotate", tenant, "--grace-hours", "1")
+        assert tenant in rotated
+        assert key not in rotated
+        assert f"{tenant}  {APP} batchpix  2     3" in await _tenant_command(gateway, "ls")
+        assert await _tenant_command(gateway, "revoke", tenant) == f"revoked {tenant}\n"
+        assert "none has this one" in await _tenant_command(gateway, "revoke", tenant, status=1)
+
     async def test_bad_settings_are_one_sentence(self, tmp_path: Path) -> None:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "services.gateway"),
@@ -677,6 +688,18 @@ class TestProcess:
         await caller.submit("ann-who-must-not-be-logged", operation="nope")
         assert caller.tenant.id not in gateway.log.read_text()
         assert "ann-who" not in gateway.log.read_text()
+
+
+async def _tenant_command(system: System, *words: str, status: int = 0) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from services.cli_tenant import app; app()", *words),
+        env={**os.environ, "MAYFLY_SETTINGS": str(Path(system.settings.state_dir) / "settings.json"), "COLUMNS": "120"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    told, _ = await process.communicate()
+    assert process.returncode == status, told
+    return told.decode()
 
 
 def _head(caller: Caller, method: str, path: str, *more: str) -> bytes:
