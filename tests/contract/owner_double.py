@@ -1,6 +1,6 @@
 """An owner in memory: every verb of stream/agents/api.py by its structs, custody on the real store.
 
-It stands in for a worker in the gateway's own tests; `TestGatewayApi` in test_gateway_api.py says what both must do.
+It stands in for a worker in the gateway's own tests; `GatewayApi` in test_gateway_api.py says what both must do.
 What only a double can do (give a partition away, revoke on command) are its plain methods.
 """
 

@@ -1,7 +1,7 @@
 """The public API on a real gateway process, real Kafka and a real S3.
 
-`TestGatewayApi` is the contract: it must hold whoever owns the partitions. `TestWithDouble` needs an owner that does as
-it is told, and `TestProcess` the process itself.
+`GatewayApi` is the contract: it must hold whoever owns the partitions (a worker: test_gateway_worker.py). What needs
+an owner that does as it is told is in `TestWithDouble`, what needs a process of its own in `TestProcess`.
 """
 
 from __future__ import annotations
@@ -83,8 +83,11 @@ class Caller(httpx.AsyncClient):
 class System:
     """A gateway and the tenants that call it."""
 
-    def __init__(self, url: str, settings: Settings, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.url, self.settings, self.process, self.log = url, settings, process, log
+    process: asyncio.subprocess.Process  # these two: where the test itself started it
+    log: Path
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self.url, self.settings = url, settings
         self.port = int(url.rpartition(":")[2])
         self.mint = Mint(bytes.fromhex(settings.secret), settings.partitions)
         self.callers: list[Caller] = []
@@ -167,7 +170,8 @@ async def start(settings: Settings, folder: Path) -> System:
             env={**os.environ, "MAYFLY_SETTINGS": str(folder / "settings.json")},
             stderr=stderr,
         )
-    system = System(f"http://127.0.0.1:{port}", settings, process, log)
+    system = System(f"http://127.0.0.1:{port}", settings)
+    system.process, system.log = process, log
     async with asyncio.timeout(30), httpx.AsyncClient(base_url=system.url) as http:
         while True:
             assert process.returncode is None, log.read_text()
@@ -237,7 +241,7 @@ def refused(answer: httpx.Response, status: int, kind: str) -> None:
     assert body["detail"]
 
 
-class TestGatewayApi:
+class GatewayApi:
     """What any owner's gateway does."""
 
     async def test_a_job_from_consent_to_bytes(self, caller: Caller) -> None:
@@ -438,6 +442,10 @@ class TestGatewayApi:
             assert (await http.get("/healthz")).status_code == 200
             assert (await http.get("/readyz")).status_code == 200
             assert "mayfly_request_seconds" in (await http.get("/metrics")).text
+
+
+class TestDouble(GatewayApi):
+    """The double keeps the contract too."""
 
 
 class TestWithDouble:
