@@ -89,7 +89,7 @@ class Change:
     events: list[Outgoing] = field(default_factory=list)
     erase: list[tuple[bytes, bytes]] = field(default_factory=list)  # (page, entry)
     drop: list[tuple[bytes, bytes]] = field(default_factory=list)  # (group, bucket)
-    leaves: list[bytes] = field(default_factory=list)
+    leaves: list[Callable[[], bytes]] = field(default_factory=list)  # made when applied: each carries its index
     owners: tuple[bytes, bytes] | None = None  # record for the `owners` topic
     consumed: tuple[str, int] | None = None  # (input topic, offset) that this change answers
     then: list[Callable[[Commit], None]] = field(default_factory=list)  # for whoever applies it: once committed
@@ -144,6 +144,7 @@ class Ledger:
         self._rows: dict[bytes, bytes] = {}
         self._offsets: dict[str, int] = {}
         self._queue: list[tuple[Change, asyncio.Future[Commit]]] = []
+        self._leaves: list[bytes] = []  # of the changes in the queue
         self._tail: asyncio.Future[Commit] | None = None
         self._wake = asyncio.Event()
         self._acked_at = self._keys_at = float("-inf")
@@ -231,7 +232,7 @@ class Ledger:
         """
         if self.lost is not None:
             raise LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
-        for value in (*change.rows.values(), *(event.value for event in change.events), *change.leaves):
+        for value in (*change.rows.values(), *(event.value for event in change.events)):
             if value is not None and len(value) > topics.MAX_VALUE_BYTES:
                 raise ValueTooLarge(f"expected at most {topics.MAX_VALUE_BYTES} bytes in one value, got {len(value)}")
         for key, row in change.rows.items():
@@ -242,6 +243,7 @@ class Ledger:
         if change.consumed is not None:
             topic, offset = change.consumed
             self._offsets[topic] = max(self._offsets.get(topic, 0), offset + 1)
+        self._leaves += [make() for make in change.leaves]
         future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_retrieved)
         self._queue.append((change, future))
@@ -306,7 +308,7 @@ class Ledger:
         if any(change.consumed for change in changes):
             merged[OFFSETS_KEY] = rows.encode(Offsets(next=dict(self._offsets)))
         events = [event for change in changes for event in change.events]
-        leaves = [leaf for change in changes for leaf in change.leaves]
+        leaves, self._leaves = self._leaves, []
         owners = [change.owners for change in changes if change.owners is not None]
 
         if not merged:

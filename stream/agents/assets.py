@@ -12,6 +12,8 @@ import msgspec
 from stream import topics
 from stream.agents.book import Asset, Job, batched
 from stream.agents.estate import Estate
+from stream.audit import grants as audit_grants
+from stream.audit.grants import Grantee
 from stream.audit.receipts import SALT_BYTES, commitment, milliseconds
 from stream.errors import BadRequest
 from stream.events.bus import ExpireDue, bus
@@ -163,6 +165,13 @@ def readable(estate: Estate, asset: Asset | None) -> Asset:
     if estate.now() >= asset.head.due:
         raise Gone("this asset was yours; its promise came due")
     return asset
+
+
+def log_grant(estate: Estate, change: Change, asset: Asset, grantee: Grantee, until: float) -> None:
+    """The leaf that says this key was released, until `until` (real time): committed before it is."""
+    assert asset.body is not None
+    leaf = audit_grants.grant(asset.body.salt, asset.id, grantee, milliseconds(until))
+    estate.log(change, lambda log: log.grant(leaf))
 
 
 def owned(estate: Estate, job: Job) -> list[Asset]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from stream.agents.book import Asset, batched
-from stream.audit.log import Entry
+from stream.audit.log import Entry, Log
 from stream.audit.receipts import Cause, Covered, Erasure, Residue, milliseconds
 from stream.ledger import Change, Commit
 
@@ -64,18 +65,15 @@ class Certifier:
         change, now = Change(), estate.now()
         for (app, cause, commit), assets in groups.items():
             for portion in batched(assets, PORTION):
-                entry = self._entry(app, cause, commit, portion, now)
-                change.leaves.append(msgspec.msgpack.encode(entry))
-                self.outstanding[entry.index] = len(portion)
+                index = estate.log(change, self._receipt(app, cause, commit, portion, now))
+                self.outstanding[index] = len(portion)
                 for asset in portion:
-                    head = msgspec.structs.replace(asset.head, receipt=entry.index, unreadable_at=now)
+                    head = msgspec.structs.replace(asset.head, receipt=index, unreadable_at=now)
                     estate.book.put_asset(change, Asset(asset.id, head, None))
-        size = len(estate.audit)
-        change.then.append(lambda _: estate.audit.settle(size))
         change.then.append(lambda _: estate.sweeper.wake())
         estate.commit(change)
 
-    def _entry(self, app: str, cause: str, commit: Commit, assets: list[Asset], now: float) -> Entry:
+    def _receipt(self, app: str, cause: str, commit: Commit, assets: list[Asset], now: float) -> Callable[[Log], Entry]:
         estate = self._estate
         covered: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
         for asset in assets:
@@ -95,4 +93,5 @@ class Certifier:
             policy_hash=estate.policy(app).hash,
             residues=residues,
         )
-        return estate.audit.erased(erasure, [Covered.of(*of, leaves) for of, leaves in sorted(covered.items())])
+        groups = [Covered.of(*of, leaves) for of, leaves in sorted(covered.items())]
+        return lambda log: log.erased(erasure, groups)

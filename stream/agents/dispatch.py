@@ -15,14 +15,16 @@ from typing import ClassVar, Protocol
 import msgspec
 
 from stream.agents import jobs
+from stream.agents.assets import log_grant
 from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
+from stream.audit.grants import Grantee
 from stream.errors import LostLease, MayflyError, StoreUnavailable
 from stream.events.bus import Outcome
 from stream.events.lease import Piece, Place, Progress, Proposal, Task, Work
 from stream.events.rows import JobState, Stage
 from stream.ids import digest
-from stream.ledger import Change
+from stream.ledger import Change, LedgerLost
 from stream.vault import purposes
 from stream.vault.envelope import seal_bytes, seal_key
 
@@ -123,7 +125,7 @@ class Dispatcher:
             return
         estate = self._owner(job_id)
         job = estate.book.job(job_id) if estate is not None else None
-        if job is None or job.body is None or job.head.state is not JobState.QUEUED:
+        if estate is None or job is None or job.body is None or job.head.state is not JobState.QUEUED:
             return
         operation = DETECT_OPERATION if job.head.stage is Stage.DETECT else job.body.operation
         work = Work(
@@ -231,46 +233,76 @@ class Dispatcher:
                 await asyncio.sleep(AGAIN_S)
                 continue
             for proposal in proposals:
-                estate = self._owner(proposal.job)
-                job = estate.book.job(proposal.job) if estate is not None else None
                 self._queue.pop(proposal.job, None)
-                if estate is None or job is None or job.head.state is not JobState.QUEUED:
-                    await self._quietly(self._cluster.decline(proposal.job, proposal.actor, proposal.offer))
+                if (estate := self._owner(proposal.job)) is None:
+                    await self._decline(proposal)
                 else:
-                    estate.spawn(self._lease(estate, job, proposal), f"lease-{job.id[-8:]}")
+                    estate.spawn(self._lease(estate, proposal), f"lease-{proposal.job[-8:]}")
 
     # -- one lease -----------------------------------------------------------------------------------------------
 
-    async def _lease(self, estate: Estate, job: Job, proposal: Proposal) -> None:
+    async def _lease(self, estate: Estate, proposal: Proposal) -> None:
+        """Commit, start, follow. Whatever goes wrong, the row does not stay leased to nobody."""
+        try:
+            fence = await self._commit_lease(estate, proposal)
+            if fence is not None:
+                await self._follow(estate, proposal.job, fence, proposal.actor)
+        except LedgerLost:
+            raise
+        except Exception as error:
+            log.exception("a lease of %s broke", proposal.actor)
+            estate.book.discard()
+            job = estate.book.job(proposal.job)
+            if job is not None and job.head.state is JobState.LEASED and job.head.actor == proposal.actor:
+                reason = error.kind if isinstance(error, MayflyError) else "internal"
+                jobs.failed(estate, change := Change(), job, Outcome("failed", kind="transient", reason=reason))
+                await estate.commit(change)
+
+    async def _commit_lease(self, estate: Estate, proposal: Proposal) -> int | None:
+        """The fence of a lease that its actor may have begun, or None."""
+        job = estate.book.job(proposal.job)
+        if job is None or job.head.state is not JobState.QUEUED:
+            await self._decline(proposal)
+            return None
         fence = job.head.fence + 1
-        change = Change()
         named = Job(job.id, msgspec.structs.replace(job.head, actor=proposal.actor), job.body)
+        change = Change()
         try:
             made = jobs.outputs(estate, change, named, fence)
         except MayflyError as error:  # its promise came due while it waited, or an input is gone
-            await self._quietly(self._cluster.decline(proposal.job, proposal.actor, proposal.offer))
+            estate.book.discard()
             jobs.end(estate, change := Change(), job, JobState.EXPIRED, reason=error.kind)
             await estate.commit(change)
-            return
+            await self._decline(proposal)
+            return None
+        used = self._inputs(estate, job)
+        until = estate.tools.real_time() + estate.rules.lease_url_s
+        for asset in (*used, *made):  # the leaf is committed before the key leaves
+            log_grant(estate, change, asset, Grantee.ENGINE, until)
         await estate.commit(change)
         estate.watch.bump(job.id)
         leased = estate.book.job(job.id)
         if leased is None or leased.head.fence != fence or leased.head.state is not JobState.LEASED:
-            await self._quietly(self._cluster.decline(proposal.job, proposal.actor, proposal.offer))
-            return
+            await self._decline(proposal)
+            return None
         try:
-            await self._cluster.start(proposal.actor, self._task(estate, leased, proposal, made))
+            await self._cluster.start(proposal.actor, self._task(estate, leased, proposal, used, made))
         except LostLease as error:  # refused, or the actor is gone: nothing was begun
-            log.info("lease of %s did not start: %s", proposal.actor, error.kind)
+            log.info("a lease of %s did not start: %s", proposal.actor, error.kind)
             if (unstarted := estate.book.job(job.id)) is not None and unstarted.head.fence == fence:
                 jobs.unstarted(estate, change := Change(), unstarted)
                 await estate.commit(change)
-            return
+            return None
         except StoreUnavailable as error:  # it may have begun: ask
-            log.info("lease of %s may not have started: %s", proposal.actor, error.kind)
-        await self._follow(estate, job.id, fence, proposal.actor)
+            log.info("a lease of %s may not have started: %s", proposal.actor, error.kind)
+        return fence
 
-    def _task(self, estate: Estate, job: Job, proposal: Proposal, made: list[Asset]) -> Task:
+    def _inputs(self, estate: Estate, job: Job) -> list[Asset]:
+        assert job.body is not None
+        wanted = job.body.inputs if job.head.stage is Stage.DETECT else (*job.body.inputs, *job.body.features)
+        return [asset for asset_id in wanted if (asset := estate.book.asset(asset_id)) is not None]
+
+    def _task(self, estate: Estate, job: Job, proposal: Proposal, used: list[Asset], made: list[Asset]) -> Task:
         assert job.body is not None
         app, fence = job.head.app, job.head.fence
         expires_s = int(estate.rules.lease_url_s)
@@ -283,8 +315,6 @@ class Dispatcher:
             key.wipe()
             return Piece(role=asset.head.role, asset=asset.id, url=url, sealed_key=sealed, size_bytes=size)
 
-        wanted = job.body.inputs if job.head.stage is Stage.DETECT else (*job.body.inputs, *job.body.features)
-        used = [asset for asset_id in wanted if (asset := estate.book.asset(asset_id)) is not None]
         return Task(
             job=job.id,
             fence=fence,
@@ -330,6 +360,9 @@ class Dispatcher:
                 return progress.outcome
             seq = progress.seq
             estate.watch.bump(job_id, progress)
+
+    async def _decline(self, proposal: Proposal) -> None:
+        await self._quietly(self._cluster.decline(proposal.job, proposal.actor, proposal.offer))
 
     async def _quietly(self, call: object) -> None:
         """For courtesies whose failure changes nothing."""

@@ -8,10 +8,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from stream.agents.book import Book
 from stream.agents.certify import Certifier
 from stream.agents.watch import Watch
-from stream.audit.log import Log
+from stream.audit.log import Entry, Log
 from stream.clock import Clock
 from stream.errors import MayflyError
 from stream.ids import Mint
@@ -100,9 +102,24 @@ class Estate:
             future = self.ledger.apply(change)
         finally:
             self.book.discard()
-        if change.then:
+        if change.then or change.leaves:
             future.add_done_callback(lambda done: _follow(change, done))
         return future
+
+    def log(self, change: Change, make: Callable[[Log], Entry]) -> int:
+        """The index that an entry of the audit log will have. It is made when the change is applied, not before.
+
+        A decision that fails half-way thus leaves no gap in the log.
+        """
+        index = len(self.audit) + len(change.leaves)
+
+        def made() -> bytes:
+            entry = make(self.audit)
+            change.then.append(lambda _: self.audit.settle(entry.index + 1))
+            return msgspec.msgpack.encode(entry)
+
+        change.leaves.append(made)
+        return index
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str, *, vital: bool = False) -> None:
         """Run beside the agents until done, or until the estate closes. What it raises is logged.

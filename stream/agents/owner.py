@@ -14,8 +14,7 @@ from stream.agents import api, assets, jobs
 from stream.agents.book import Asset, Job, Subject
 from stream.agents.estate import Estate
 from stream.agents.views import asset_view, job_view
-from stream.audit import grants as audit_grants
-from stream.audit.receipts import milliseconds
+from stream.audit.grants import Grantee
 from stream.errors import BadRequest
 from stream.events.bus import OutputFacts
 from stream.events.rows import AssetState, Consent, JobBody, JobState
@@ -198,7 +197,8 @@ async def grant_write(estate: Estate, ask: api.GrantWrite) -> api.WriteTicket:
     if ask.size_bytes > max_bytes:
         raise TooLarge(f"expected at most {max_bytes} bytes, got {ask.size_bytes} declared")
     grant = estate.grants.give(asset.id, holder=ask.public, ttl_s=rules.lease_url_s)
-    change = _logged(estate, asset, audit_grants.Grantee.GATEWAY_WRITE, grant.until)
+    change = Change()
+    assets.log_grant(estate, change, asset, Grantee.GATEWAY_WRITE, grant.until)
     head = msgspec.structs.replace(asset.head, urls_until=grant.until)
     estate.book.put_asset(change, Asset(asset.id, head, asset.body))
     key = estate.book.key(asset.head.page, asset.id)
@@ -253,7 +253,9 @@ async def grant_read(estate: Estate, ask: api.GrantRead) -> api.ReadTicket:
     if asset.head.on_return and estate.grants.held(asset.id, but=ask.public):
         raise assets.Gone("this result goes once returned, and is being returned")
     grant = estate.grants.give(asset.id, holder=ask.public, revoke_url=ask.revoke_url)
-    await estate.commit(_logged(estate, asset, audit_grants.Grantee.GATEWAY_READ, grant.until))
+    change = Change()
+    assets.log_grant(estate, change, asset, Grantee.GATEWAY_READ, grant.until)
+    await estate.commit(change)
     estate.ledger.check()
     asset = assets.readable(estate, _asset(estate, ask.tenant, ask.app, ask.asset))  # it may have come due meanwhile
     assert asset.body is not None
@@ -375,10 +377,3 @@ def _erase_all(estate: Estate, change: Change, subject_id: str, *, cause: str) -
             _erase_job(estate, change, job, cause=cause)
     loose = [asset for row_id in rows if row_id.startswith(Kind.ASSET.value) and (asset := estate.book.asset(row_id))]
     assets.retire(estate, change, [a for a in loose if a.head.state is not AssetState.HIDDEN], cause)
-
-
-def _logged(estate: Estate, asset: Asset, grantee: audit_grants.Grantee, until: float) -> Change:
-    assert asset.body is not None
-    entry = estate.audit.grant(audit_grants.grant(asset.body.salt, asset.id, grantee, milliseconds(until)))
-    size = len(estate.audit)
-    return Change(leaves=[msgspec.msgpack.encode(entry)], then=[lambda _: estate.audit.settle(size)])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import msgspec
-
 from stream import topics
 from stream.agents.book import Asset
 from stream.agents.estate import Estate
@@ -74,15 +72,12 @@ class Sweeper:
             estate.certifier.outstanding[receipt] -= 1
             if estate.certifier.outstanding[receipt] <= 0:
                 self._complete(change, receipt)
-        size = len(estate.audit)
-        change.then.append(lambda _: estate.audit.settle(size))
         await estate.commit(change)
         return len(still) < len(batch)
 
     def _complete(self, change: Change, receipt: int) -> None:
         estate, now = self._estate, self._estate.now()
         del estate.certifier.outstanding[receipt]
-        entry = estate.audit.absent(receipt, milliseconds(now))
-        change.leaves.append(msgspec.msgpack.encode(entry))
+        estate.log(change, lambda log: log.absent(receipt, milliseconds(now)))
         event = ExpireCompleted(receipt=receipt, at=now)
         change.events.append(Outgoing(topics.EXPIRE, b"%d" % estate.partition, bus.encode(event)))
