@@ -9,7 +9,7 @@ from stream.agents.book import Job
 from stream.agents.dispatch import Dispatcher
 from stream.agents.estate import Estate
 from stream.agents.grants import Grants
-from stream.events.rows import AssetState, JobState
+from stream.events.rows import JobState
 from stream.ledger import Change
 
 
@@ -31,29 +31,35 @@ class Closer:
         self._estate.spawn(self._erase(asset_ids, cause, users), "erasing")
 
     async def _finish(self, job_id: str) -> None:
+        estate = self._estate
         try:
-            job = self._estate.book.job(job_id)
-            if job is None or job.head.state is not JobState.ENDING:
-                return
-            if job.head.actor:
+            if (job := self._ending(job_id)) is not None and job.head.actor:
                 await self._dispatcher.release(job)
-            hidden = [a for a in assets.owned(self._estate, job) if a.head.state is AssetState.HIDDEN]
-            await self._grants.revoke(asset.id for asset in hidden)
-            change = Change()
-            job = self._estate.book.job(job_id)
-            if job is None or job.head.state is not JobState.ENDING:
-                return
-            dying = jobs.dying(self._estate, change, job, job.head.ending or JobState.FAILED)
-            if assets.forget(self._estate, change, dying, "job_end"):
-                job = Job(job.id, msgspec.structs.replace(job.head, actor=""), job.body)
-                self._estate.book.put_job(change, job)
-                await self._estate.commit(change)
-            job = self._estate.book.job(job_id)
-            if job is not None and job.head.state is JobState.ENDING:
-                jobs.settle(self._estate, change := Change(), job)
-                await self._estate.commit(change)
+            if (job := self._ending(job_id)) is not None:
+                going, _ = jobs.fate(estate, job, job.head.ending or JobState.FAILED)
+                await self._grants.revoke(asset.id for asset in going)
+            if (job := self._ending(job_id)) is not None:
+                going, staying = jobs.fate(estate, job, job.head.ending or JobState.FAILED)
+                change = Change()
+                for asset in staying:
+                    estate.book.put_asset(change, asset)
+                if going:
+                    assets.forget(estate, change, going, "job_end")
+                    estate.book.put_job(change, Job(job.id, msgspec.structs.replace(job.head, actor=""), job.body))
+                else:
+                    jobs.settle(estate, change, job)
+                await estate.commit(change)  # the keys are dead, and the roots that could open them
+            if (job := self._ending(job_id)) is not None:
+                change = Change()
+                jobs.settle(estate, change, job)
+                await estate.commit(change)
         finally:
             self._busy.discard(job_id)
+
+    def _ending(self, job_id: str) -> Job | None:
+        """The job as it is now, if it still has to be finished."""
+        job = self._estate.book.job(job_id)
+        return job if job is not None and job.head.state is JobState.ENDING else None
 
     async def _erase(self, asset_ids: tuple[str, ...], cause: str, users: tuple[str, ...]) -> None:
         for job_id in users:

@@ -277,10 +277,18 @@ def unstarted(estate: Estate, change: Change, job: Job) -> None:
 
 
 def end(estate: Estate, change: Change, job: Job, state: JobState, *, reason: str = "", cause: str = "job_end") -> None:
-    """End a job that holds no lease (or whose actor has wiped): what goes "immediately" goes in this very commit."""
+    """End a job that holds no lease (or whose actor has wiped): what goes "immediately" goes in this very commit.
+
+    Unless somebody is reading it just now: then it is hidden, and goes when they have let go.
+    """
     head = msgspec.structs.replace(job.head, ending=state, state=JobState.ENDING, actor="", reason=reason)
     job = Job(job.id, head, job.body)
-    if assets.forget(estate, change, dying(estate, change, job, state), cause):
+    going, staying = fate(estate, job, state)
+    for asset in staying:
+        estate.book.put_asset(change, asset)
+    if going:
+        held = any(estate.grants.held(asset.id) for asset in going)
+        (assets.hide if held else assets.forget)(estate, change, going, cause)
         estate.book.put_job(change, job)
         change.then.append(lambda _: estate.closer.finish(job.id))
     else:
@@ -318,10 +326,11 @@ def settle(estate: Estate, change: Change, job: Job) -> None:
     _tell(estate, change, job.id)
 
 
-def dying(estate: Estate, change: Change, job: Job, state: JobState) -> list[Asset]:
-    """What goes in the step that ends the job. What stays gets the deadline that the end gives it."""
+def fate(estate: Estate, job: Job, state: JobState) -> tuple[list[Asset], list[Asset]]:
+    """(what goes in the step that ends the job, what stays, with the deadline that the end gives it)."""
     now = estate.now()
-    found: list[Asset] = []
+    going: list[Asset] = []
+    staying: list[Asset] = []
     for asset in assets.owned(estate, job):
         clocks = {
             Clock.UPLOAD_RECEIVED: assets.started(asset),
@@ -332,10 +341,10 @@ def dying(estate: Estate, change: Change, job: Job, state: JobState) -> list[Ass
             asset.head.role == "result" and state is not JobState.SUCCEEDED
         )
         if useless or assets.immediately(estate, asset, clocks):
-            found.append(asset)
+            going.append(asset)
         else:
-            estate.book.put_asset(change, assets.reckon(estate, asset, clocks))
-    return found
+            staying.append(assets.reckon(estate, asset, clocks))
+    return going, staying
 
 
 def resettle(estate: Estate, change: Change, job_ids: Iterable[str]) -> None:
