@@ -70,7 +70,7 @@ class Download:
                 key = recipient.open_key(ticket.sealed_key, read_info(self._asset, self._app))
                 holding = core.grants.hold(ticket.grant, key)
                 complete = await self._transfer(ticket, holding, receive, sending)
-            except MayflyError as error:
+            except Exception as error:  # what nobody foresaw, too, is counted, and cuts the connection
                 if not started:
                     raise
                 note(error, route_of(scope))

@@ -50,7 +50,9 @@ class EventStream:
                 for task in (pump, left, stopping):
                     task.cancel()
                 await asyncio.gather(pump, left, stopping, return_exceptions=True)
-            if stopping.done() and not left.done() and not pump.done():
+            if not pump.cancelled() and (error := pump.exception()) is not None:
+                note(error, route_of(scope))  # the connection is cut: its client comes back with Last-Event-ID
+            elif stopping.done() and not stopping.cancelled() and pump.cancelled():
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pump(self, view: JobView, route: str, send: Send) -> None:
@@ -64,7 +66,7 @@ class EventStream:
         seen = self._ask.after
         while True:
             ended = JobState(view.state).ended
-            if view.seq > seen or ended:
+            if view.seq != seen or ended:  # not >: a new owner may count anew
                 seen = view.seq
                 yield _frame("status", msgspec.json.encode(view), seen)
             else:

@@ -33,7 +33,7 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     detail: str
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: BaseException) -> Problem:
     """Kind, status and detail of any exception. What nobody foresaw is `internal`, and tells nothing."""
     match error:
         case OwnerRefused():
@@ -68,7 +68,7 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Proble
     )
 
 
-def note(error: Exception, route: str) -> Problem:
+def note(error: BaseException, route: str) -> Problem:
     """Count a problem, and log where an unforeseen one came from: type and line, never its message."""
     problem = problem_of(error)
     metrics.problem(problem.kind, route)
