@@ -36,6 +36,7 @@ from aiokafka.errors import (
 )
 
 from stream import topics
+from stream.batches import Batches
 from stream.errors import BadRequest, LostLease, StoreUnavailable
 from stream.events.rows import Offsets, rows
 from stream.vault.pages import KeyPages
@@ -160,7 +161,6 @@ class Ledger:
 
     async def open(self) -> Replay:
         """Fence any earlier owner, replay, open the key tree. Raises StoreUnavailable; the ledger is then unusable."""
-        began = self._boottime()
         try:
             # InitProducerId first: it fences the old owner and aborts what they left open, so the end offsets
             # read below cover all that was ever committed.
@@ -181,11 +181,15 @@ class Ledger:
         except BaseException:
             await self._stop_clients()
             raise
-        self._acked_at = began
-        self._tasks = [
-            asyncio.create_task(self._write(), name=f"ledger-{self.partition}"),
-            asyncio.create_task(self._beat(), name=f"ledger-{self.partition}-heartbeat"),
-        ]
+        # A replay may take longer than a lease lasts: only a commit of our own proves that nobody came meanwhile.
+        self._acked_at = self._boottime()
+        self._tasks = [asyncio.create_task(self._write(), name=f"ledger-{self.partition}")]
+        try:
+            await self.apply(Change())
+        except BaseException:
+            await self.close()
+            raise
+        self._tasks.append(asyncio.create_task(self._beat(), name=f"ledger-{self.partition}-heartbeat"))
         return replay
 
     async def close(self) -> None:
@@ -356,38 +360,34 @@ class Ledger:
         producer = self._producer
         assert producer is not None
         await producer.begin_transaction()
-        sent = [await producer.send(t, value, key=key, partition=self.partition) for t, key, value in own]
-        sent += [await producer.send(topics.OWNERS, value, key=key, partition=0) for key, value in owners]
-        pending: list[tuple[int, asyncio.Future[object]]] = []
-        failed: set[int] = set()
+        batches = Batches(producer)
+        for topic, key, value in own:
+            await batches.add(topic, self.partition, key, value)
+        for key, value in owners:
+            await batches.add(topics.OWNERS, 0, key, value)
         for index, event in enumerate(events):
-            topic, headers = event.topic, list(event.headers)
+            topic, headers = event.topic, event.headers
             if index in refused:
-                topic, headers = topics.PARKED, [("origin", event.topic.encode()), ("reason", b"refused-by-broker")]
-            try:
-                future = await producer.send(
-                    topic, event.value, key=event.key, partition=self.partition, headers=headers
-                )
-                if index in suspects and index not in refused:
-                    await future
-            except _REFUSALS:
-                failed.add(index)
-            else:
-                pending.append((index, future))
-        answers = await asyncio.gather(*(future for _, future in pending), return_exceptions=True)
-        for (index, _), answer in zip(pending, answers, strict=True):
-            if isinstance(answer, _REFUSALS):
-                failed.add(index)
-            elif isinstance(answer, BaseException):
-                raise answer
-        if failed:
+                topic, headers = topics.PARKED, (("origin", event.topic.encode()), ("reason", b"refused-by-broker"))
+            alone = index in suspects and index not in refused
+            await batches.add(topic, self.partition, event.key, event.value, headers=headers, tag=index, alone=alone)
+        sent = await batches.flush()
+        answers = await asyncio.gather(*(batch.sent for batch in sent if batch.sent), return_exceptions=True)
+        # Refusals first: what follows one in its partition fails too, for its sequence number.
+        if failed := {
+            tag for batch, got in zip(sent, answers, strict=True) if isinstance(got, _REFUSALS) for tag in batch.tags
+        }:
             return failed, None
-        acks = await asyncio.gather(*sent)
+        at = 0.0
+        ends = {topics.KEYS: -1}
+        for batch, answer in zip(sent, answers, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            ends[batch.topic], at = batch.last_offset(answer.offset), answer.timestamp / 1000
         await producer.commit_transaction()
-        at = acks[0].timestamp / 1000
         self._observe(at)
-        self._end_seen = max(ack.offset for ack in acks if ack.topic == topics.LEDGER) + 1
-        return set(), Commit(at, max((ack.offset for ack in acks if ack.topic == topics.KEYS), default=-1))
+        self._end_seen = ends[topics.LEDGER] + 1
+        return set(), Commit(at, ends[topics.KEYS])
 
     async def _reseat(self) -> None:
         """A fresh producer, since aiokafka cannot go on after a refused record: its sequence numbers have a gap.
