@@ -650,8 +650,15 @@ class TestWithDouble:
 class TestProcess:
     """The process itself; each starts one of its own."""
 
-    async def test_sigterm_ends_all_that_flies(self, double: OwnerDouble, tmp_path: Path) -> None:
-        system = await start(double.settings, tmp_path)
+    @pytest_asyncio.fixture
+    async def system(self, double: OwnerDouble, tmp_path: Path) -> AsyncIterator[System]:
+        started = await start(double.settings, tmp_path)
+        yield started
+        if started.process.returncode is None:
+            started.process.kill()
+            await started.process.wait()
+
+    async def test_sigterm_ends_all_that_flies(self, double: OwnerDouble, system: System) -> None:
         caller = await system.tenant()
         job = (await caller.job())["id"]
         picture = a_picture()
