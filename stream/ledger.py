@@ -47,8 +47,8 @@ SELF_LEASE_S = 4.0  # below the group session of 6 s
 HEARTBEAT_S = 1.0
 TRANSACTION_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
-IDLE_WINDOW_SHARE = 0.1  # a lone change waits this part of the group window: there is no group to gather
-GROUP_HINT = 4  # a previous group larger than this means that there is one
+PAUSE_S = 0.002  # the coordinator refuses a transaction that follows sooner, and aiokafka then waits for 20 ms
+GROUP_HINT = 4  # a previous group larger than this means that there is one to gather
 REPLAY_FETCH_BYTES = 8 << 20
 BATCH_BYTES = 512 << 10  # below every topic's max.message.bytes, which bounds a batch and not a record
 
@@ -279,11 +279,15 @@ class Ledger:
 
     async def _write(self) -> None:
         batch: list[tuple[Change, asyncio.Future[Commit]]] = []
+        clock = asyncio.get_running_loop().time
+        began = float("-inf")
         try:
             while True:
                 await self._wake.wait()
-                share = 1.0 if len(batch) > GROUP_HINT else IDLE_WINDOW_SHARE
-                await asyncio.sleep(self._window_s * share)  # let a group gather
+                # A group gathers while the one before it is written; what that was too quick for is waited here.
+                left_s = began + self._window_s - clock() if len(batch) > GROUP_HINT else 0.0
+                await asyncio.sleep(max(left_s, PAUSE_S))
+                began = clock()
                 # All of the queue, always: the tree already holds the inserts of all of it.
                 batch, self._queue = self._queue, []
                 self._wake.clear()
@@ -362,25 +366,21 @@ class Ledger:
         await producer.begin_transaction()
         batches = Batches(producer)
         for topic, key, value in own:
-            await batches.add(topic, self.partition, key, value)
+            batches.add(topic, self.partition, key, value)
         for key, value in owners:
-            await batches.add(topics.OWNERS, 0, key, value)
+            batches.add(topics.OWNERS, 0, key, value)
         for index, event in enumerate(events):
             topic, headers = event.topic, event.headers
             if index in refused:
                 topic, headers = topics.PARKED, (("origin", event.topic.encode()), ("reason", b"refused-by-broker"))
             alone = index in suspects and index not in refused
-            await batches.add(topic, self.partition, event.key, event.value, headers=headers, tag=index, alone=alone)
-        sent = await batches.flush()
-        answers = await asyncio.gather(*(batch.sent for batch in sent if batch.sent), return_exceptions=True)
-        # Refusals first: what follows one in its partition fails too, for its sequence number.
-        if failed := {
-            tag for batch, got in zip(sent, answers, strict=True) if isinstance(got, _REFUSALS) for tag in batch.tags
-        }:
+            batches.add(topic, self.partition, event.key, event.value, headers=headers, tag=index, alone=alone)
+        sent = await batches.send()
+        # Refusals first: what follows one in its partition fails as well, for its sequence number.
+        if failed := {tag for batch, answer in sent if isinstance(answer, _REFUSALS) for tag in batch.tags}:
             return failed, None
-        at = 0.0
-        ends = {topics.KEYS: -1}
-        for batch, answer in zip(sent, answers, strict=True):
+        at, ends = 0.0, {topics.KEYS: -1}
+        for batch, answer in sent:
             if isinstance(answer, BaseException):
                 raise answer
             ends[batch.topic], at = batch.last_offset(answer.offset), answer.timestamp / 1000

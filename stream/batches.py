@@ -1,0 +1,65 @@
+"""Records of one transaction, put into batches by us.
+
+aiokafka's `send` costs 20 µs a record: a metadata check, a future and its callbacks for each. A batch has one future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records of one topic's partition. `tags`: what its maker calls those of them that have a name."""
+
+    topic: str
+    partition: int
+    builder: Any
+    tags: list[int] = field(default_factory=list)
+
+    def last_offset(self, base: int) -> int:
+        """The offset of its last record, where `base` is that of its first."""
+        return base + int(self.builder.record_count()) - 1
+
+
+class Batches:
+    """Fill with `add`, then `send`. Records of a topic stay in order; a topic's all go to one partition."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+        self._batches: list[Batch] = []
+        self._open: dict[str, Batch] = {}
+
+    def add(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes,
+        value: bytes | None,
+        *,
+        headers: Iterable[tuple[str, bytes]] = (),
+        tag: int | None = None,
+        alone: bool = False,
+    ) -> None:
+        """One record. `alone`: in a batch of its own, so that its refusal is nobody else's."""
+        record = {"timestamp": None, "key": key, "value": value, "headers": list(headers)}
+        batch = None if alone else self._open.get(topic)
+        if batch is None or batch.builder.append(**record) is None:  # none yet, or full
+            batch = self._open[topic] = Batch(topic, partition, self._producer.create_batch())
+            self._batches.append(batch)
+            batch.builder.append(**record)  # the first always fits
+        if tag is not None:
+            batch.tags.append(tag)
+        if alone:
+            del self._open[topic]
+
+    async def send(self) -> list[tuple[Batch, RecordMetadata | BaseException]]:
+        """Each batch, and where its first record lies or why it was not taken."""
+        sent = [await self._producer.send_batch(b.builder, b.topic, partition=b.partition) for b in self._batches]
+        return list(zip(self._batches, await asyncio.gather(*sent, return_exceptions=True), strict=True))
