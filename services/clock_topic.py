@@ -7,8 +7,9 @@ import contextlib
 import struct
 from collections.abc import AsyncIterator
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
+from services.topic_follow import follow
 from stream import topics
 from stream.clock import DemoClock
 
@@ -19,32 +20,19 @@ KEY = b"offset"
 @contextlib.asynccontextmanager
 async def follow_clock(bootstrap: str, clock: DemoClock) -> AsyncIterator[None]:
     """Keep `clock` where the topic says, from before this returns until it is left."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=50)
-    await consumer.start()
-    tp = TopicPartition(topics.CLOCK, 0)
-    consumer.assign([tp])
-    consumer.seek(tp, (await consumer.beginning_offsets([tp]))[tp])
-    end = (await consumer.end_offsets([tp]))[tp]
 
-    async def once() -> None:
-        for record in (await consumer.getmany(tp, timeout_ms=200)).get(tp, ()):
-            (offset_s,) = _OFFSET.unpack(record.value)
-            if offset_s > clock.offset_s:
-                clock.shift_to(offset_s)
+    def apply(_key: bytes, value: bytes | None) -> None:
+        if value is not None:
+            clock.shift_to(max(clock.offset_s, *_OFFSET.unpack(value)))
 
-    async def forever() -> None:
-        while True:
-            await once()
-
-    while await consumer.position(tp) < end:
-        await once()
-    task = asyncio.create_task(forever(), name="clock")
+    caught_up = asyncio.Event()
+    task = asyncio.create_task(follow(bootstrap, topics.CLOCK, apply, caught_up), name="clock")
     try:
+        await caught_up.wait()
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await consumer.stop()
 
 
 async def advance(bootstrap: str, offset_s: float) -> None:

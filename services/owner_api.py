@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from services.gateway.owner_client import REPLAYED
-from services.gateway.tls import client_context, server_context
+from services.tls import client_context, server_context
 from stream.agents.api import VERBS, JobView, Problem
 from stream.agents.estates import Estates
 from stream.agents.owner import VERBS as ANSWERS
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 MSGPACK = "application/msgpack"
 MAX_BODY_BYTES = 1 << 20
 REVOKE_S = 5.0
+STOP_S = 1.0
 
 _encoder = msgspec.msgpack.Encoder()
 _decoders = {verb: msgspec.msgpack.Decoder(request) for verb, (request, _) in VERBS.items()}
@@ -44,12 +45,12 @@ class OwnerServer:
         app.router.add_post("/v1/{partition}/{verb}", self._answer)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/estates", self._state)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
 
     async def start(self) -> None:
         """Listen on loopback."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._ssl, shutdown_timeout=1).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._ssl).start()
 
     async def stop(self) -> None:
         """Close the port."""

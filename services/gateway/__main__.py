@@ -18,17 +18,18 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from services import settings as settings_of
-from services.gateway import revocation, tls
+from services import tls
+from services.gateway import revocation
 from services.gateway.app import make_app
 from services.gateway.core import Core
 from services.gateway.flights import Flights
-from services.gateway.follow import Apply, follow
 from services.gateway.grants import Grants
 from services.gateway.owner_client import OwnerClient, session
 from services.gateway.owners import OwnerTable
 from services.gateway.revocation import RevocationServer
 from services.gateway.tenants import TenantTable
 from services.settings import BadSettings, Settings
+from services.topic_follow import Apply, follow
 from stream import topics
 from stream.ids import Mint
 from stream.vault.courier import Courier

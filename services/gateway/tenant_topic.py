@@ -7,8 +7,8 @@ import time
 from aiokafka import AIOKafkaProducer
 
 from services.gateway import tenants
-from services.gateway.follow import read_whole
 from services.gateway.tenants import Limits, Tenant, TenantTable
+from services.topic_follow import read_whole
 from stream import topics
 
 

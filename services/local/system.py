@@ -17,9 +17,9 @@ from typing import Any, ClassVar, Final, Self
 
 import aiohttp
 
+from services import tls as certificates
 from services.clock_topic import advance
 from services.gateway import tenant_topic
-from services.gateway import tls as certificates
 from services.local.children import ChildFailed
 from services.local.home import weights_dir
 from services.local.ports import free_ports

@@ -19,8 +19,8 @@ from aiokafka import AIOKafkaProducer
 from yarl import URL
 
 from services.gateway.owner_client import REPLAYED
-from services.gateway.tls import client_context, server_context
 from services.settings import Settings
+from services.tls import client_context, server_context
 from stream import topics
 from stream.agents import api
 from stream.events.rows import Owner, rows

@@ -30,7 +30,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from services.gateway import tenant_topic, tls
+from services import tls
+from services.gateway import tenant_topic
 from services.gateway.tenants import Limits, Tenant
 from services.local.ports import free_ports
 from services.local.stack import LocalStack
