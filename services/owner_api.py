@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import generate_latest
 
+from ray_cluster.pools import PoolStatus
 from services.gateway.owner_client import REPLAYED
 from services.tls import client_context, server_context
 from stream.agents.api import VERBS, JobView, Problem
@@ -35,16 +36,25 @@ _decoders = {verb: msgspec.msgpack.Decoder(request) for verb, (request, _) in VE
 
 
 class OwnerServer:
-    """Serves `POST /v1/{partition}/{verb}`, and `GET /metrics` and `/estates` for people with the token."""
+    """Serves `POST /v1/{partition}/{verb}`, and `GET /metrics`, `/estates` and `/pools` for people with the token."""
 
-    def __init__(self, estates: Estates, *, port: int, tls_dir: str, token: str) -> None:
-        self._estates, self._port = estates, port
+    def __init__(
+        self,
+        estates: Estates,
+        pools: Callable[[], Awaitable[list[PoolStatus]]],
+        *,
+        port: int,
+        tls_dir: str,
+        token: str,
+    ) -> None:
+        self._estates, self._pools, self._port = estates, pools, port
         self._ssl = server_context(tls_dir)
         self._expected = f"Bearer {token}".encode()
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_post("/v1/{partition}/{verb}", self._answer)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/estates", self._state)
+        app.router.add_get("/pools", self._pool_states)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
 
     async def start(self) -> None:
@@ -110,6 +120,15 @@ class OwnerServer:
                 for estate in self._estates
             ]
         )
+
+    async def _pool_states(self, request: web.Request) -> web.Response:
+        """How engines are scaled, and why."""
+        if not self._known(request):
+            raise web.HTTPUnauthorized
+        try:
+            return web.json_response(msgspec.to_builtins(await self._pools()))
+        except MayflyError as error:
+            raise web.HTTPServiceUnavailable(text=str(error)) from None
 
     def _known(self, request: web.Request) -> bool:
         return hmac.compare_digest(request.headers.get("Authorization", "").encode(), self._expected)

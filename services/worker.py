@@ -195,7 +195,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         flow = Flow(estates, on_parked=lambda topic, kind: metrics.PARKED.labels(topic, kind).inc())
         for topic, decisions in AGENTS.items():
             _agent(app, flow, topic, decisions)
-        server = OwnerServer(estates, port=port, tls_dir=settings.tls_dir, token=settings.internal_token)
+        server = OwnerServer(estates, cluster.pools, port=port, tls_dir=settings.tls_dir, token=settings.internal_token)
         await server.start()
         stack.push_async_callback(server.stop)
         stack.push_async_callback(estates.close)

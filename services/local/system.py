@@ -50,9 +50,11 @@ class NotServing(StoreUnavailable):
 class System:
     """Use as `async with System(stack, …)`, inside the stack's own."""
 
-    def __init__(self, stack: LocalStack, *, workers: int = 1, demo_clock: bool = False, **overrides: Any) -> None:
-        """`overrides`: fields of Settings."""
-        self.stack, self.workers = stack, workers
+    def __init__(
+        self, stack: LocalStack, *, workers: int = 1, port: int = 0, demo_clock: bool = False, **overrides: Any
+    ) -> None:
+        """`port`: of the API, 0 for a free one. `overrides`: fields of Settings."""
+        self.stack, self.workers, self.port = stack, workers, port
         self.restarts = 0
         self._demo_clock, self._overrides = demo_clock, overrides
         self._ports: dict[str, int] = {}
@@ -86,7 +88,8 @@ class System:
         save(self.settings, self.folder / SETTINGS_FILE)
         plan = topics.plan(self.settings.event_retention_s, self.settings.parked_retention_s)
         await topics.create(self.settings.kafka, plan, partitions=self.settings.partitions)
-        public, *internal = free_ports(self.workers + 1)
+        free, *internal = free_ports(self.workers + 1)
+        public = self.port or free
         self.url = f"http://127.0.0.1:{public}"
         names = [f"worker-{n + 1}" for n in range(self.workers)]
         self._ports = dict(zip(names, internal, strict=True))
@@ -185,14 +188,18 @@ class System:
 
 async def estates(settings: Settings, ports: list[int]) -> list[dict[str, Any]]:
     """`GET /estates` of every worker that answers."""
+    return [estate for port in ports for estate in await ask_worker(settings, port, "estates")]
+
+
+async def ask_worker(settings: Settings, port: int, what: str) -> list[dict[str, Any]]:
+    """`GET /estates` or `/pools` of one worker; nothing if it does not answer."""
     context = certificates.client_context(settings.tls_dir)
     headers = {"Authorization": f"Bearer {settings.internal_token}"}
-    found: list[dict[str, Any]] = []
     connector = aiohttp.TCPConnector(ssl=context if isinstance(context, ssl.SSLContext) else True)
     scheme = "https" if settings.tls_dir else "http"
+    found: list[dict[str, Any]] = []
     async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
-        for port in ports:
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with http.get(f"{scheme}://127.0.0.1:{port}/estates") as answer:
-                    found += await answer.json()
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with http.get(f"{scheme}://127.0.0.1:{port}/{what}") as answer:
+                found = await answer.json()
     return found

@@ -175,6 +175,7 @@ class AssetView(msgspec.Struct, frozen=True, omit_defaults=True):
     due: float
     leaf: str
     salt: str
+    receipt: str = ""  # where the receipt is once it is erased
     media_type: str = ""
     size_bytes: int = 0
     on_return: bool = False
@@ -188,6 +189,7 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
     stage: str
     seq: int
     created_at: float
+    ended_at: float = 0.0  # when its end was announced
     progress: float = 0.0
     step: str = ""  # what the engine is doing
     eta_s: float | None = None

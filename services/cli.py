@@ -1,0 +1,75 @@
+"""`mayfly`: the demo, the system in the foreground, and what one asks a running one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from aiokafka.errors import KafkaError
+from rich.console import Console
+
+from ray_cluster.engines import samples_path
+from services import cli_receipt, cli_status, cli_tenant
+from services.demo import run as running_demo
+from services.local import interrupts
+from services.local import up as running_up
+from services.local.running import settings_file
+from stream.errors import MayflyError
+
+app = typer.Typer(
+    name="mayfly",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The backend of five media-generation apps, in which every byte lives no longer than its app promised.",
+)
+Workers = Annotated[int, typer.Option(min=1, max=16, help="How many worker processes")]
+
+
+@app.command()
+def demo(
+    photo: Annotated[Path | None, typer.Option(help="A picture of a person; without it, a bundled one")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results")] = Path("out"),
+    report: Annotated[Path | None, typer.Option(help="Write what happened as JSON to this file, too")] = None,
+    workers: Workers = 1,
+) -> None:
+    """A photo becomes a styled picture and a dancing video, and vanishes on time. Exit 1 if a promise was broken."""
+    photo = photo or samples_path("portrait.jpg")
+    found = interrupts.run(running_demo.run(photo=photo, out=out, report=report, workers=workers, console=Console()))
+    raise typer.Exit(1 if found.broken else 0)
+
+
+@app.command()
+def up(
+    workers: Workers = 1,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API; 0: a free one")] = 0,
+) -> None:
+    """Run the system in the foreground until Ctrl-C. It starts empty, and keeps nothing."""
+    interrupts.run(running_up.run(workers=workers, port=port, console=Console()))
+
+
+app.command("status")(cli_status.status)
+app.add_typer(cli_receipt.app, name="receipt")
+
+
+@cli_tenant.app.callback()
+def tenant() -> None:
+    """Who may call the API."""
+    os.environ["MAYFLY_SETTINGS"] = str(settings_file())
+
+
+app.add_typer(cli_tenant.app, name="tenant")
+
+
+def main() -> int:
+    """Run one command. What we refuse, and what does not answer, is one sentence and exit status 1."""
+    try:
+        app()
+    except MayflyError as error:
+        sentence = str(error)
+    except KafkaError as error:
+        sentence = f"expected Kafka to answer, got {type(error).__name__}: does the system still run?"
+    print(sentence, file=sys.stderr)  # noqa: T201
+    return 1

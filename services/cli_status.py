@@ -1,0 +1,94 @@
+"""`mayfly status`: processes, partitions and pools of the system that runs here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services import settings
+from services.demo.table import span
+from services.local.children import read_records
+from services.local.home import run_dir
+from services.local.processes import look_up
+from services.local.running import Running, running, settings_file
+from services.local.system import ask_worker
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs")] = False,  # noqa: FBT002
+) -> None:
+    """Show what runs: processes, partitions with their owners, engine pools."""
+    found = asyncio.run(_look(running()))
+    if as_json:
+        json.dump(found, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return
+    console = Console()
+    console.print(f"API {found['url']}   docs {found['url']}/docs", highlight=False)
+    for table in (_processes(found["processes"]), _partitions(found["partitions"]), _pools(found["pools"])):
+        console.print(table)
+
+
+async def _look(system: Running) -> dict[str, Any]:
+    known = settings.load(settings_file())
+    partitions: list[dict[str, Any]] = []
+    pools: list[dict[str, Any]] = []
+    for name, port in system.workers.items():
+        partitions += [{"owner": name, **estate} for estate in await ask_worker(known, port, "estates")]
+        pools = pools or await ask_worker(known, port, "pools")
+    return {
+        "url": system.url,
+        "processes": [
+            {"name": child.name, "pid": child.pid, "running": _alive(child.pid, child.started_ticks), "log": child.log}
+            for child in read_records(run_dir())
+        ],
+        "partitions": sorted(partitions, key=lambda partition: int(partition["partition"])),
+        "pools": pools,
+    }
+
+
+def _alive(pid: int, started_ticks: int) -> bool:
+    process = look_up(pid)
+    return process is not None and process.started_ticks == started_ticks
+
+
+def _processes(found: list[dict[str, Any]]) -> Table:
+    table = Table("process", "pid", "state", "log", title="Processes", title_justify="left")
+    for process in found:
+        state = "running" if process["running"] else "[red]ended[/]"
+        table.add_row(process["name"], str(process["pid"]), state, process["log"])
+    return table
+
+
+def _partitions(found: list[dict[str, Any]]) -> Table:
+    table = Table(title="Partitions", title_justify="left")
+    for name in ("partition", "owner", "rows", "keys", "active jobs", "awaiting sweep", "next due", "parked"):
+        table.add_column(name, justify="left" if name in {"owner", "next due"} else "right")
+    for one in found:
+        numbers = [str(one[name]) for name in ("rows", "keys", "active_jobs", "awaiting_sweep")]
+        due = _due(one["next_due"], one["now"])
+        table.add_row(str(one["partition"]), one["owner"], *numbers, due, str(one["parked"]))
+    return table
+
+
+def _pools(found: list[dict[str, Any]]) -> Table:
+    table = Table("pool", "queued", "actors", "leased", "wanted", "why", title="Engine pools", title_justify="left")
+    for pool in found:
+        starting = f" ({pool['starting']} starting)" if pool["starting"] else ""
+        why = f"[red]{pool['error']}[/]: {pool['reason']}" if pool["error"] else pool["reason"]
+        counts = (str(pool["queued"]), f"{pool['actors']}{starting}", str(pool["leased"]), str(pool["desired"]))
+        table.add_row(pool["pool"], *counts, why)
+    return table
+
+
+def _due(due: float | None, now: float) -> str:
+    if due is None:
+        return "nothing"
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(due))}, in {span(max(0.0, due - now))}"
