@@ -70,7 +70,7 @@ def environment(pool: Pool) -> dict[str, str]:
     """The environment of an actor's process.
 
     Thread pools sized so that two actors do not fight for the cores; no GPU in sight unless one is booked (Ray hides
-    none from an actor that asked for none); freed memory overwritten (design.md, "Jobs").
+    none from an actor that asked for none); freed memory overwritten (docs/operations.md, "Processes").
     """
     threads = str(pool.threads)
     env = dict.fromkeys(

@@ -37,7 +37,7 @@ SERVING_S: Final = 60.0
 POLL_S: Final = 0.1
 RESTART_POLL_S: Final = 0.2
 
-# Freed memory keeps plaintext unless told otherwise (design.md, "Jobs").
+# Freed memory keeps plaintext unless told otherwise (docs/operations.md, "Processes").
 HYGIENE: Final = {"GLIBC_TUNABLES": "glibc.malloc.perturb=165", "PYTHONMALLOC": "malloc"}
 
 
