@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     grant_ttl_s: Positive = 10.0
     revoke_wait_s: Positive = 0.5
     lease_url_s: Positive = 900.0
+    retry_after_s: tuple[Positive, ...] = (1.0, 10.0, 60.0)  # a transient failure, tried again; then the job fails
     group_window_s: Positive = 0.02
     max_image_bytes: Count = 20 << 20
     max_video_bytes: Count = 200 << 20

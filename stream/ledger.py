@@ -32,6 +32,7 @@ from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
     ProducerFenced,
+    RecordListTooLargeError,
     RecordTooLargeError,
 )
 
@@ -39,12 +40,14 @@ from stream import topics
 from stream.batches import Batches
 from stream.errors import BadRequest, LostLease, StoreUnavailable
 from stream.events.rows import Offsets, rows
+from stream.metrics import worker as metrics
 from stream.vault.pages import KeyPages
 
 log = logging.getLogger(__name__)
 
 SELF_LEASE_S = 4.0  # below the group session of 6 s
 HEARTBEAT_S = 1.0
+LOOK_S = 0.25  # how often silence is measured
 TRANSACTION_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 PAUSE_S = 0.002  # the coordinator refuses a transaction that follows sooner, and aiokafka then waits for 20 ms
@@ -56,7 +59,8 @@ OFFSETS_KEY = b"offsets"
 HEARTBEAT_KEY = b"heartbeat"
 RESERVED = frozenset({OFFSETS_KEY, HEARTBEAT_KEY})
 
-_REFUSALS = (MessageSizeTooLargeError, RecordTooLargeError)
+_REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError)
+REFUSED = "refused-by-broker"
 
 
 class LedgerLost(LostLease):
@@ -270,11 +274,11 @@ class Ledger:
     async def _beat(self) -> None:
         """A commit a second even when idle. A silence of SELF_LEASE_S loses the ledger, also while a commit hangs."""
         while self.lost is None:
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(LOOK_S)
             silent_s = self._boottime() - self._acked_at
             if silent_s >= SELF_LEASE_S:
                 self._lose(LedgerLost(f"ledger {self.partition}: no commit acknowledged for {silent_s:.1f} s"))
-            elif silent_s >= HEARTBEAT_S and not self._queue:
+            elif silent_s >= HEARTBEAT_S - LOOK_S and (self._tail is None or self._tail.done()):
                 self.apply(Change())
 
     async def _write(self) -> None:
@@ -322,7 +326,7 @@ class Ledger:
         if not merged:
             merged[HEARTBEAT_KEY] = struct.pack(">d", began)
         pages = await self.pages.seal(staged)
-        if not pages and began - self._keys_at >= HEARTBEAT_S:
+        if not pages and began - self._keys_at >= HEARTBEAT_S - LOOK_S:
             pages = {HEARTBEAT_KEY: b""}  # not in every commit: each append to `keys` is flushed
         if pages:
             self._keys_at = began
@@ -341,25 +345,34 @@ class Ledger:
         self, own: list[tuple[str, bytes, bytes | None]], owners: list[tuple[bytes, bytes]], events: list[Outgoing]
     ) -> Commit:
         """One transaction. Events that the broker refuses are parked in it instead; everything else goes on."""
+        sending = dict(enumerate(events))
         suspects: set[int] = set()
-        refused: set[int] = set()
         while True:
-            failed, commit = await self._attempt(own, owners, events, suspects, refused)
+            failed, commit = await self._attempt(own, owners, sending, suspects)
             if commit is not None:
-                self.refused += len(refused)
                 return commit
             # A failed batch fails all its records, so each suspect is sent alone once before it is called refused.
-            refused |= failed & suspects
+            for index in failed & suspects:
+                log.error("ledger %d: an event was refused on %s", self.partition, sending[index].topic)
+                sending[index] = self._refuse(events[index], again=sending[index].topic == topics.PARKED)
             suspects |= failed
             await self._reseat()
+
+    def _refuse(self, event: Outgoing, *, again: bool) -> Outgoing:
+        """What goes to `parked` instead: all of it, or what is known of it where `parked` does not take it either."""
+        headers = (("origin", event.topic.encode()), ("reason", REFUSED.encode()))
+        if again:
+            return Outgoing(topics.PARKED, b"", b"", headers)
+        self.refused += 1
+        metrics.PARKED.labels(event.topic, REFUSED).inc()
+        return Outgoing(topics.PARKED, event.key, event.value, headers)
 
     async def _attempt(
         self,
         own: list[tuple[str, bytes, bytes | None]],
         owners: list[tuple[bytes, bytes]],
-        events: list[Outgoing],
+        events: dict[int, Outgoing],
         suspects: set[int],
-        refused: set[int],
     ) -> tuple[set[int], Commit | None]:
         producer = self._producer
         assert producer is not None
@@ -369,12 +382,11 @@ class Ledger:
             batches.add(topic, self.partition, key, value)
         for key, value in owners:
             batches.add(topics.OWNERS, 0, key, value)
-        for index, event in enumerate(events):
-            topic, headers = event.topic, event.headers
-            if index in refused:
-                topic, headers = topics.PARKED, (("origin", event.topic.encode()), ("reason", b"refused-by-broker"))
-            alone = index in suspects and index not in refused
-            batches.add(topic, self.partition, event.key, event.value, headers=headers, tag=index, alone=alone)
+        for index, event in events.items():
+            alone = index in suspects
+            batches.add(
+                event.topic, self.partition, event.key, event.value, headers=event.headers, tag=index, alone=alone
+            )
         sent = await batches.send()
         # Refusals first: what follows one in its partition fails as well, for its sequence number.
         if failed := {tag for batch, answer in sent if isinstance(answer, _REFUSALS) for tag in batch.tags}:
@@ -393,14 +405,17 @@ class Ledger:
         """A fresh producer, since aiokafka cannot go on after a refused record: its sequence numbers have a gap.
 
         InitProducerId fences whoever opened meanwhile; so look, and stand back if anybody did commit. A successor
-        that has not committed yet holds what we hold, and is refused at its first commit.
+        that has not committed yet serves nobody (`open` ends with a commit), and is refused at that commit: so this
+        look renews the lease as a commit does.
         """
         await self._stop_producer()
         self.check()
+        began = self._boottime()
         await self._start_producer()
         async with aclosing(self._read({topics.LEDGER: self._end_seen})) as written:
             async for _ in written:
                 raise LedgerLost(f"ledger {self.partition}: another owner wrote while this one was being reseated")
+        self._acked_at = began
 
     async def _forget_older(self, keys_offset: int) -> str:
         while await self._end(topics.KEYS) <= keys_offset:

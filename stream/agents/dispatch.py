@@ -20,7 +20,7 @@ from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
 from stream.audit.grants import Grantee
 from stream.errors import LostLease, MayflyError, StoreUnavailable
-from stream.events.bus import Outcome
+from stream.events.bus import DetectRequested, Outcome
 from stream.events.lease import Piece, Place, Progress, Proposal, Task, Work
 from stream.events.rows import JobState, Stage
 from stream.ids import digest
@@ -118,14 +118,14 @@ class Dispatcher:
 
     # -- what estates ask ----------------------------------------------------------------------------------------
 
-    def ready(self, job_id: str, *, after_s: float = 0.0) -> None:
-        """A committed row waits for an actor."""
-        if after_s > 0:
-            asyncio.get_running_loop().call_later(after_s, self.ready, job_id)
-            return
+    def ready(self, job_id: str) -> None:
+        """A committed row waits for an actor, or for the moment of its next try."""
         estate = self._owner(job_id)
         job = estate.book.job(job_id) if estate is not None else None
         if estate is None or job is None or job.body is None or job.head.state is not JobState.QUEUED:
+            return
+        if (early_s := job.head.not_before - estate.now()) > 0:
+            asyncio.get_running_loop().call_later(early_s, self.ready, job_id)
             return
         operation = DETECT_OPERATION if job.head.stage is Stage.DETECT else job.body.operation
         work = Work(
@@ -146,7 +146,11 @@ class Dispatcher:
             job = estate.book.job(job_id)
             if job is None:
                 continue
-            if job.head.state is JobState.QUEUED:
+            if job.head.state is JobState.QUEUED and job.head.stage is Stage.DETECT:
+                # Whether anything is to be detected is decided by this event, which may still be on the bus.
+                if change := jobs.detect_requested(estate, DetectRequested(job=job_id, at=estate.now()), b""):
+                    estate.commit(change)
+            elif job.head.state is JobState.QUEUED:
                 self.ready(job_id)
             elif job.head.state is JobState.LEASED:
                 estate.spawn(self._follow(estate, job.id, job.head.fence, job.head.actor), f"lease-{job_id[-8:]}")

@@ -43,6 +43,7 @@ class Rules:
     await_inputs_s: float = 3_600.0
     parked_retention_s: float = 604_800.0
     lease_url_s: float = 900.0
+    retry_after_s: tuple[float, ...] = (1.0, 10.0, 60.0)
     grant_ttl_s: float = 10.0
     revoke_wait_s: float = 0.5
     max_image_bytes: int = 20 << 20

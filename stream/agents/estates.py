@@ -60,6 +60,11 @@ class Estates:
     def __iter__(self) -> Iterator[Estate]:
         return iter(list(self._open.values()))
 
+    @property
+    def generation(self) -> int:
+        """Of the group: events fetched in an earlier one are not ours to handle, they will be delivered again."""
+        return int(self._app.consumer_generation_id)
+
     def owned(self) -> list[int]:
         """The partitions served now."""
         return sorted(self._open)

@@ -51,12 +51,17 @@ class Flow:
     async def add(self, event: EventT, decisions: Mapping[type[Event], Decide]) -> None:
         """Decide now; acknowledge once committed. Waits only while too many are in flight."""
         await self._slots.acquire()
+        if self._estates.generation != event.message.generation_id:
+            # It was taken up before a rebalance and waited here: those before it were dropped, and all come again.
+            self._slots.release()
+            return
         lane = self._lanes[event.message.tp]
         entry = _Entry(event)
         lane.append(entry)
         try:
             future = self._decide(event, decisions)
         except LedgerLost:
+            self._lanes.pop(event.message.tp, None)  # nothing behind it may be acknowledged either
             self._slots.release()  # not acknowledged: it will be delivered again, to whoever owns it then
             return
         future.add_done_callback(lambda done: self._committed(lane, entry, done))

@@ -33,8 +33,6 @@ from stream.policies import deadlines
 from stream.policies.vocabulary import Choice, Clock, DataClass, Features
 from stream.vault.record import open_body, seal_body
 
-RETRY_AFTER_S = (1.0, 10.0, 60.0)
-"""Transient failures are tried again after these; then the job fails."""
 MAX_RESOURCE_ATTEMPTS = 2
 
 Completed = DetectCompleted | GenerateCompleted
@@ -247,13 +245,14 @@ def failed(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
     )
     job = Job(job.id, msgspec.structs.replace(job.head, actor=""), body)
     assets.forget(estate, change, gone, "attempt")
-    limit = {"transient": len(RETRY_AFTER_S), "resource": MAX_RESOURCE_ATTEMPTS}.get(outcome.kind, 0)
+    pauses_s = estate.rules.retry_after_s
+    limit = {"transient": len(pauses_s), "resource": min(len(pauses_s), MAX_RESOURCE_ATTEMPTS)}.get(outcome.kind, 0)
     if attempts <= limit:
         head = msgspec.structs.replace(
-            job.head, state=JobState.QUEUED, not_before=estate.now() + RETRY_AFTER_S[attempts - 1]
+            job.head, state=JobState.QUEUED, not_before=estate.now() + pauses_s[attempts - 1]
         )
         estate.book.put_job(change, Job(job.id, head, body))
-        change.then.append(lambda _: estate.dispatcher.ready(job.id, after_s=RETRY_AFTER_S[attempts - 1]))
+        change.then.append(lambda _: estate.dispatcher.ready(job.id))
     else:
         end(estate, change, job, JobState.FAILED, reason=outcome.reason or outcome.kind)
     _tell(estate, change, job.id)
