@@ -130,7 +130,7 @@ async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., Non
         estate.certifier.resume()
         await estate.commit(retention.resume(estate))
         while keys := estate.book.take_due(estate.now(), retention.BATCH):
-            await estate.commit(retention.announce(estate, keys))
+            await estate.commit(retention.overdue(estate, keys))
     except BaseException:
         await estate.close()
         raise
@@ -210,8 +210,13 @@ def _agent(app: faust.App, flow: Flow, topic: str, decisions: dict[type[Event], 
     source = app.topic(topic, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
 
     async def run(stream: Any) -> None:
-        async for event in stream.noack().events():
-            await flow.add(event, decisions)
+        try:
+            async for event in stream.noack().events():
+                await flow.add(event, decisions)
+        except Exception:  # a decision never gets here: this is our own machinery, and without it no event moves
+            log.critical("agent %s died: the worker ends, a supervisor restarts it", topic, exc_info=True)
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise
 
     app.agent(source, name=topic)(run)
 

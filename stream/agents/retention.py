@@ -14,6 +14,7 @@ from stream.ledger import Change
 
 TICK_S = 0.2  # far below every lead
 BATCH = 1000
+DEADLINE = "deadline"
 _PARKED = b"parked/"
 
 
@@ -39,21 +40,20 @@ def resume(estate: Estate) -> Change:
 
 
 def announce(estate: Estate, keys: list[bytes]) -> Change:
-    """What to do about rows whose moment has come."""
+    """What has come due: hidden in this commit, and said on the bus."""
     change = Change()
-    due: list[Asset] = []
-    for key in keys:
-        if key.startswith(_PARKED):
-            change.rows[key] = None
-        elif key.startswith(Kind.JOB.value.encode()):
-            _job(estate, change, key.decode())
-        elif (asset := estate.book.asset(key.decode())) is not None and asset.head.due <= estate.now():
-            due.append(asset)
-    assets.retire(estate, change, due, "deadline")
+    assets.retire(estate, change, _due(estate, change, keys), DEADLINE)
     return change
 
 
-def expire_due(estate: Estate, event: ExpireDue, _sealed: bytes) -> Change | None:
+def overdue(estate: Estate, keys: list[bytes]) -> Change:
+    """What came due while nobody owned the partition: its keys die in this commit, before anything is served."""
+    change = Change()
+    ids = tuple(asset.id for asset in _due(estate, change, keys))
+    return change.also(expire_due(estate, ExpireDue(assets=ids, cause=DEADLINE, at=estate.now()), b""))
+
+
+def expire_due(estate: Estate, event: ExpireDue, _sealed: bytes) -> Change:
     """Agent `expire`: keys die at once where nobody holds them; else every holder lets go first."""
     found = [
         asset
@@ -88,13 +88,26 @@ def expire_completed(_estate: Estate, _event: ExpireCompleted, _sealed: bytes) -
     return None
 
 
+def _due(estate: Estate, change: Change, keys: list[bytes]) -> list[Asset]:
+    """The assets among these rows; jobs and parked events are dealt with here."""
+    due: list[Asset] = []
+    for key in keys:
+        if key.startswith(_PARKED):
+            change.rows[key] = None
+        elif key.startswith(Kind.JOB.value.encode()):
+            _job(estate, change, key.decode())
+        elif (asset := estate.book.asset(key.decode())) is not None and asset.head.due <= estate.now():
+            due.append(asset)
+    return due
+
+
 def _job(estate: Estate, change: Change, job_id: str) -> None:
     job = estate.book.job(job_id)
     if job is None:
         return
     if not job.head.state.ended:
         if job.head.state is not JobState.ENDING:
-            jobs.begin_end(estate, change, job, JobState.EXPIRED, cause="deadline", everything=False)
+            jobs.begin_end(estate, change, job, JobState.EXPIRED, cause=DEADLINE, everything=False)
     elif job.head.due <= estate.now():
         if job.body is not None:
             change.erase.append((job.head.page, entry_of(job.id)))
