@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The backend of five media-generation apps, in which every byte lives no longer than its app promised.",
 )
+WIDTH = 130
 Workers = Annotated[int, typer.Option(min=1, max=16, help="How many worker processes")]
 
 
@@ -37,7 +39,7 @@ def demo(
 ) -> None:
     """A photo becomes a styled picture and a dancing video, and vanishes on time. Exit 1 if a promise was broken."""
     photo = photo or samples_path("portrait.jpg")
-    found = interrupts.run(running_demo.run(photo=photo, out=out, report=report, workers=workers, console=Console()))
+    found = interrupts.run(running_demo.run(photo=photo, out=out, report=report, workers=workers, console=_console()))
     raise typer.Exit(1 if found.broken else 0)
 
 
@@ -47,7 +49,13 @@ def up(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API; 0: a free one")] = 0,
 ) -> None:
     """Run the system in the foreground until Ctrl-C. It starts empty, and keeps nothing."""
-    interrupts.run(running_up.run(workers=workers, port=port, console=Console()))
+    interrupts.run(running_up.run(workers=workers, port=port, console=_console()))
+
+
+def _console() -> Console:
+    """A file or a pipe has no width: tables then take what they need, instead of the 80 columns that rich presumes."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
 
 
 app.command("status")(cli_status.status)
@@ -65,6 +73,7 @@ app.add_typer(cli_tenant.app, name="tenant")
 
 def main() -> int:
     """Run one command. What we refuse, and what does not answer, is one sentence and exit status 1."""
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # it would say first what we say better
     try:
         app()
     except MayflyError as error:

@@ -9,16 +9,17 @@ import time
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from services import settings
-from services.demo.table import span
 from services.local.children import read_records
 from services.local.home import run_dir
 from services.local.processes import look_up
 from services.local.running import Running, running, settings_file
 from services.local.system import ask_worker
+from services.span import span
 
 
 def status(
@@ -60,7 +61,7 @@ def _alive(pid: int, started_ticks: int) -> bool:
 
 
 def _processes(found: list[dict[str, Any]]) -> Table:
-    table = Table("process", "pid", "state", "log", title="Processes", title_justify="left")
+    table = _table("Processes", "process", "pid", "state", "log")
     for process in found:
         state = "running" if process["running"] else "[red]ended[/]"
         table.add_row(process["name"], str(process["pid"]), state, process["log"])
@@ -68,18 +69,15 @@ def _processes(found: list[dict[str, Any]]) -> Table:
 
 
 def _partitions(found: list[dict[str, Any]]) -> Table:
-    table = Table(title="Partitions", title_justify="left")
-    for name in ("partition", "owner", "rows", "keys", "active jobs", "awaiting sweep", "next due", "parked"):
-        table.add_column(name, justify="left" if name in {"owner", "next due"} else "right")
+    table = _table("Partitions", "partition", "owner", "rows", "keys", "jobs", "to sweep", "parked", "next due")
     for one in found:
-        numbers = [str(one[name]) for name in ("rows", "keys", "active_jobs", "awaiting_sweep")]
-        due = _due(one["next_due"], one["now"])
-        table.add_row(str(one["partition"]), one["owner"], *numbers, due, str(one["parked"]))
+        numbers = [str(one[name]) for name in ("rows", "keys", "active_jobs", "awaiting_sweep", "parked")]
+        table.add_row(str(one["partition"]), one["owner"], *numbers, _due(one["next_due"], one["now"]))
     return table
 
 
 def _pools(found: list[dict[str, Any]]) -> Table:
-    table = Table("pool", "queued", "actors", "leased", "wanted", "why", title="Engine pools", title_justify="left")
+    table = _table("Engine pools", "pool", "queued", "actors", "leased", "wanted", "why")
     for pool in found:
         starting = f" ({pool['starting']} starting)" if pool["starting"] else ""
         why = f"[red]{pool['error']}[/]: {pool['reason']}" if pool["error"] else pool["reason"]
@@ -88,7 +86,11 @@ def _pools(found: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _table(title: str, *columns: str) -> Table:
+    return Table(*columns, title=f"\n[bold]{title}[/]", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+
+
 def _due(due: float | None, now: float) -> str:
     if due is None:
         return "nothing"
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(due))}, in {span(max(0.0, due - now))}"
+    return f"{time.strftime('%d %b %H:%M:%S UTC', time.gmtime(due))}, in {span(max(0.0, due - now))}"

@@ -15,7 +15,7 @@ from services.demo.client import Client
 from services.demo.media import EXTENSIONS
 from services.demo.report import Report
 from services.demo.story import Story
-from services.demo.table import table
+from services.demo.table import CAPTION, table
 from services.demo.witness import Witness
 from services.local.home import run_dir
 from services.local.stack import LocalStack
@@ -55,7 +55,8 @@ async def run(*, photo: Path, out: Path, report: Path | None, workers: int, cons
             story = Story(system, client, witness, policy, photo=data, out=out, console=console)
             await story.live()
             console.print()
-            console.print(table(story.erasures))
+            console.print(table(story.erasures, width=console.width))
+            console.print(CAPTION, style="dim")
             ending.enter_context(console.status("Ending what was started …"))
     found = Report(
         boot_s=boot_s,

@@ -32,7 +32,7 @@ th, td { text-align: left; vertical-align: top; padding: .45rem .8rem .45rem 0; 
 <p>$verdict</p>
 <div class="media">$media</div>
 <div class="scroll"><table><thead><tr>$head</tr></thead><tbody>$rows</tbody></table></div>
-<p>Times after “due” are relative to it, on the demo's clock. <em>Hidden</em>: no API returned it any more.
+<p>$caption, on the demo's clock. <em>Hidden</em>: no API returned it any more.
 <em>Unreadable</em>: its key, and every older version of the root above it, was destroyed. <em>Gone</em>: its
 ciphertext was deleted and looked for in vain. This page and the files beside it are the user's own copies.</p>
 </html>
@@ -54,10 +54,11 @@ def page(pictures: Iterable[Picture], erasures: list[Erasure], sentences: list[s
     verdict = (
         f'<span class="broken">{escape("; ".join(sentences))}</span>'
         if sentences
-        else f"{len(erasures)} assets came into being, and each was gone when it had been promised."
+        else f"{len(erasures)} assets came into being, and each vanished when it was promised to."
     )
     return _PAGE.substitute(
         verdict=verdict,
+        caption=escape(table.CAPTION.capitalize()),
         media="".join(_figure(each) for each in pictures),
         head="".join(f"<th>{escape(name)}" for name in table.COLUMNS),
         rows="".join(_row(found, cells) for found, cells in zip(erasures, table.rows(erasures), strict=True)),

@@ -21,10 +21,10 @@ from services.demo.client import Client
 from services.demo.erasure import Erasure, broken
 from services.demo.media import EXTENSIONS, length_of
 from services.demo.report import Result
-from services.demo.table import span
 from services.demo.terms import Ends, Terms, terms_of
 from services.demo.witness import Witness
 from services.local.system import System
+from services.span import span
 from stream.agents.api import AssetView, JobView
 from stream.audit.receipt_file import ReceiptFile, verify
 from stream.audit.receipts import Absent
@@ -209,8 +209,10 @@ class Story:
             if (left := await self._keys()) > keys - len(leaving):
                 self.broken.append(f"expected at least {len(leaving)} keys fewer than {keys}, {left} are left")
             names = ", ".join(asset.name for asset in leaving) or "what is left of jobs"
-            ahead = span(due - time.time())
-            self._say(f"{ahead} on: {names}. Keys: {keys} before, {left} after")
+            self._say(f"after {span(due - time.time())}: {names}; keys: {keys} before, {left} after")
+            if leaving and all(asset.readable_before for asset in leaving):
+                answers = ", ".join(str(answer) for answer in sorted({asset.answer_after for asset in leaving}))
+                self._say(f"  readable {BEFORE_S:.0f} s before (HEAD 200), at the moment itself not (HEAD {answers})")
         self.broken += [f"{each.name}: expected it to come due, it never did" for each in self._waiting(*Ends)]
         for job in self._jobs:
             if (status := await self._client.job_status(job)) != HTTPStatus.GONE:

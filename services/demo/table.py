@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from services.demo.erasure import Erasure, broken
 from services.demo.terms import Ends
 
-_DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60
-
 COLUMNS = ("asset", "data class", "promised", "clause", "due", "hidden", "unreadable", "gone")
+CAPTION = "hidden, unreadable, gone: seconds after due"
+WIDE = 100
+"""Characters of a terminal; below, each column is as narrow as its longest word, which 80 have room for."""
+_LONGEST_WORDS = (11, 7, 11, 11, 8, 6, 10, 5)
 
 
 def rows(erasures: Iterable[Erasure]) -> list[tuple[str, ...]]:
@@ -20,7 +23,7 @@ def rows(erasures: Iterable[Erasure]) -> list[tuple[str, ...]]:
     return [
         (
             found.name,
-            found.data_class,
+            found.data_class.replace("_", " "),
             found.promised,
             found.clause,
             _due(found),
@@ -32,29 +35,21 @@ def rows(erasures: Iterable[Erasure]) -> list[tuple[str, ...]]:
     ]
 
 
-def table(erasures: list[Erasure]) -> Table:
-    """For a terminal; what was not kept is red."""
-    drawn = Table(*COLUMNS, title="What was promised, and when it happened", title_justify="left", show_lines=True)
+def table(erasures: list[Erasure], *, width: int) -> Table:
+    """For a terminal of so many characters; what was not kept is red."""
+    drawn = Table(box=SIMPLE_HEAD, show_edge=False, show_lines=True, padding=0)
+    for name, longest in zip(COLUMNS, _LONGEST_WORDS, strict=True):
+        drawn.add_column(name, width=longest if width < WIDE else None)
     for found, cells in zip(erasures, rows(erasures), strict=True):
         drawn.add_row(*cells, style="bold red" if broken(found) else None)
     return drawn
 
 
-def span(seconds: float) -> str:
-    """`2 d 23 h 43 min`, to the minute; below one, seconds."""
-    if seconds < _MINUTE_S:
-        return f"{seconds:.1f} s"
-    days, rest = divmod(round(seconds / _MINUTE_S) * _MINUTE_S, _DAY_S)
-    hours, rest = divmod(rest, _HOUR_S)
-    parts = ((days, "d"), (hours, "h"), (rest // _MINUTE_S, "min"))
-    return " ".join(f"{number} {unit}" for number, unit in parts if number)
-
-
 def _due(found: Erasure) -> str:
     words = {Ends.JOB: "as its job ends", Ends.RETURN: "once returned"}
-    at = time.strftime("%a %d %b %H:%M:%S UTC", time.gmtime(found.due))
-    return f"{words[found.ends]}, {at}" if found.ends in words else at
+    at = time.strftime("%d %b %H:%M:%S UTC", time.gmtime(found.due))
+    return f"{words[found.ends]}\n{at}" if found.ends in words else at
 
 
 def _after(moment: float, due: float) -> str:
-    return f"{moment - due:+.2f} s" if moment else "never"
+    return f"{moment - due:+.2f}" if moment else "never"

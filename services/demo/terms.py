@@ -43,6 +43,6 @@ def terms_of(
         policy, view.data_class, choice=choice, has_face=None, clocks=clocks, returned_within_s=returned_within_s
     )
     ends = Ends.JOB if found.at <= ended_at else Ends.RETURN if found.on_return else Ends.DEADLINE
-    promised = explain(found.promise).partition(" (")[0].replace("_", " ")
+    promised = explain(found.promise).partition(" (")[0].replace("upload_received", "the upload").replace("_", " ")
     ceiling = min(found.at, view.ceiling)
     return Terms(ends, promised, found.clause, ceiling)
