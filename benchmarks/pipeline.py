@@ -5,7 +5,8 @@
 Inputs and results are JPEGs of 200 kB. The last line is one JSON object: `jobs_per_s`; `cpu_s_per_job`: of all
 processes of the stack, and `cpu_s` by process; `vs_store_limit`: the time that the same object-store operations take
 alone, with the same concurrency and in the same run, ÷ the pipeline's; `stages`: median seconds of each stage of a job
-as its client sees it.
+as its client sees it; `owner`: per job, how often gateways asked each verb of an owner, what the answers took together,
+how many changes and commits there were.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -30,7 +32,8 @@ import uvloop
 from ray_cluster.engines import samples_path
 from services.local.processes import PROC, Child, members
 from services.local.stack import LocalStack
-from services.local.system import System
+from services.local.system import SYSTEM_FILE, System
+from services.tls import client_context
 from stream.events.rows import JobState
 from stream.vault.courier import Courier
 from stream.vault.custody import S3Custody
@@ -45,6 +48,7 @@ RAY_CPUS = 4
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 USER_TICKS = slice(11, 15)  # utime, stime and those of reaped children, after the command's name; see proc(5)
 
+_ANSWERS = re.compile(r'^mayfly_owner_answer_seconds_(count|sum){verb="(\w+)"} (\S+)$', re.MULTILINE)
 Stages = defaultdict[str, list[float]]
 
 
@@ -81,6 +85,23 @@ def cpu_s(children: list[Child]) -> dict[str, float]:
     return found
 
 
+async def owner_facts(system: System) -> dict[str, float]:
+    """What the workers counted so far."""
+    estates = await system.estates()
+    found = {name: float(sum(estate[name] for estate in estates)) for name in ("changes", "commits")}
+    ports = json.loads((system.folder / SYSTEM_FILE).read_text())["workers"].values()
+    context = client_context(system.settings.tls_dir)
+    headers = {"Authorization": f"Bearer {system.settings.internal_token}"}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        for port in ports:
+            async with http.get(f"https://127.0.0.1:{port}/metrics", ssl=context or True) as answer:
+                text = await answer.text()
+            for of, verb, value in _ANSWERS.findall(text):
+                name = verb if of == "count" else f"{verb}_s"
+                found[name] = found.get(name, 0.0) + float(value)
+    return found
+
+
 async def at_once(count: int, one: Callable[[int], Awaitable[None]]) -> float:
     """Seconds for `count` of them, `CONCURRENCY` at a time."""
     numbers = iter(range(count))
@@ -98,7 +119,8 @@ class Client:
     """One tenant's backend."""
 
     def __init__(self, http: aiohttp.ClientSession, media: bytes, choice: str) -> None:
-        self.stages: Stages = defaultdict(list)
+        self.stages: _ANSWERS = re.compile(r'^mayfly_owner_answer_seconds_(count|sum){verb="(\w+)"} (\S+)$', re.MULTILINE)
+Stages = defaultdict(list)
         self._http, self._media, self._choice = http, media, choice
 
     async def job(self, number: int) -> None:
@@ -119,7 +141,7 @@ class Client:
                 if not line.startswith(b"data: "):
                     continue
                 state = JobState(json.loads(line[6:])["state"])
-                if state is not JobState.QUEUED and not leased:
+                if state not in {JobState.AWAITING, JobState.QUEUED} and not leased:
                     leased, mark = True, self._stage("queue", mark)
                 if state is JobState.ENDING:
                     mark = self._stage("attempt", mark)
@@ -177,9 +199,11 @@ async def bench(system: System, jobs: int, choice: str) -> dict[str, object]:
         await at_once(WARM_UP_JOBS, Client(http, media, choice).job)
         client = Client(http, media, choice)
         say(f"{jobs} jobs, {CONCURRENCY} at a time")
+        facts = await owner_facts(system)
         before, own = cpu_s(system.stack.children.running()), time.process_time()
         seconds = await at_once(jobs, client.job)
         after, own = cpu_s(system.stack.children.running()), time.process_time() - own
+    told = {name: (value - facts.get(name, 0.0)) / jobs for name, value in (await owner_facts(system)).items()}
     say(f"{jobs / seconds:.1f} jobs/s; the store alone")
     await store_alone(system, WARM_UP_JOBS, choice)
     store_s = await store_alone(system, jobs, choice)
@@ -190,6 +214,7 @@ async def bench(system: System, jobs: int, choice: str) -> dict[str, object]:
         "vs_store_limit": round(store_s / seconds, 3),
         "stages": {name: round(statistics.median(taken), 3) for name, taken in client.stages.items()},
         "cpu_s": {name: round(taken / jobs, 4) for name, taken in used.items()} | {"client": round(own / jobs, 4)},
+        "owner": {name: round(value, 4 if name.endswith("_s") else 2) for name, value in sorted(told.items())},
         "store_jobs_per_s": round(jobs / store_s, 1),
         "choice": choice,
         "jobs": jobs,

@@ -111,6 +111,8 @@ class OwnerServer:
                     "partition": estate.partition,
                     "rows": len(estate.ledger),
                     "keys": estate.pages.count(),
+                    "changes": estate.ledger.changes,
+                    "commits": estate.ledger.groups,
                     "active_jobs": len(estate.book.active),
                     "awaiting_sweep": len(estate.book.dead),
                     "next_due": estate.book.next_due(),
