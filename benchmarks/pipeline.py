@@ -119,8 +119,7 @@ class Client:
     """One tenant's backend."""
 
     def __init__(self, http: aiohttp.ClientSession, media: bytes, choice: str) -> None:
-        self.stages: _ANSWERS = re.compile(r'^mayfly_owner_answer_seconds_(count|sum){verb="(\w+)"} (\S+)$', re.MULTILINE)
-Stages = defaultdict(list)
+        self.stages: Stages = defaultdict(list)
         self._http, self._media, self._choice = http, media, choice
 
     async def job(self, number: int) -> None:
