@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,6 @@ from services import cli_receipt, cli_status, cli_tenant
 from services.demo import run as running_demo
 from services.local import interrupts
 from services.local import up as running_up
-from services.local.running import settings_file
 from stream.errors import MayflyError
 
 app = typer.Typer(
@@ -26,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The backend of five media-generation apps, in which every byte lives no longer than its app promised.",
 )
-WIDTH = 130
+WIDTH = 130  # of what is not a terminal, in characters
 Workers = Annotated[int, typer.Option(min=1, max=16, help="How many worker processes")]
 
 
@@ -58,16 +56,8 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=WIDTH)
 
 
-app.command("status")(cli_status.status)
+app.command()(cli_status.status)
 app.add_typer(cli_receipt.app, name="receipt")
-
-
-@cli_tenant.app.callback()
-def tenant() -> None:
-    """Who may call the API."""
-    os.environ["MAYFLY_SETTINGS"] = str(settings_file())
-
-
 app.add_typer(cli_tenant.app, name="tenant")
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from services import settings
 from services.gateway import tenant_topic
 from services.gateway.tenants import GRACE_S, Limits, Tenant
+from services.local.running import settings_file
 from stream.errors import MayflyError
 
 app = typer.Typer(no_args_is_help=True, help="Who may call the API.")
@@ -62,7 +63,7 @@ def ls() -> None:
 
 def _kafka() -> str:
     try:
-        return settings.load().kafka
+        return settings.load(settings_file()).kafka
     except MayflyError as error:
         raise _refused(error) from None
 
