@@ -5,6 +5,7 @@ Every method first asks the ledger whether this process may still read (`check`)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ from stream.vault import purposes
 from stream.vault.envelope import seal_key
 
 MAX_WAIT_S = 25.0
+NEWS_S = 0.1  # a watcher hears at most this often of a job, but of its end at once
 
 IMAGES = ("image/jpeg", "image/png", "image/webp")
 VIDEOS = ("video/mp4",)
@@ -143,8 +145,7 @@ async def get_job(estate: Estate, ask: api.GetJob) -> api.JobView:
     job = _job(estate, ask.tenant, ask.app, ask.job)
     if ask.wait_s > 0 and not job.head.state.ended:
         await estate.watch.wait(ask.job, ask.after, min(ask.wait_s, MAX_WAIT_S))
-        estate.ledger.check()
-        job = _job(estate, ask.tenant, ask.app, ask.job)
+        job = await _gathered(estate, ask)
     await estate.ledger.barrier()  # nothing is told that a crash could take back
     return job_view(estate, job)
 
@@ -329,6 +330,18 @@ VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
 
 
 # -- inside ------------------------------------------------------------------------------------------------------
+
+
+async def _gathered(estate: Estate, ask: api.GetJob) -> Job:
+    """The job at its end, or once `NEWS_S` are over: what changes meanwhile is told at once."""
+    end = asyncio.get_running_loop().time() + NEWS_S
+    while True:
+        estate.ledger.check()
+        job = _job(estate, ask.tenant, ask.app, ask.job)
+        left_s = end - asyncio.get_running_loop().time()
+        if job.head.state.ended or left_s <= 0:
+            return job
+        await estate.watch.wait(ask.job, estate.watch.seq(ask.job), left_s)
 
 
 def _job(estate: Estate, tenant: str, app: str, job_id: str) -> Job:
