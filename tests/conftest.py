@@ -15,6 +15,7 @@ import pytest_asyncio
 from services.local.children import StackBusy
 from services.local.endpoints import Endpoints
 from services.local.stack import LocalStack, sweep
+from services.local.system import System
 
 
 def pytest_configure() -> None:
@@ -41,3 +42,18 @@ async def stack() -> AsyncIterator[LocalStack]:
 async def ray_stack(stack: LocalStack) -> Endpoints:
     """The same stack with its Ray head up; joining it is the test's own business, with `ray_env(ray_token_path)`."""
     return await stack.ray()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def system(stack: LocalStack) -> AsyncIterator[System]:
+    """Gateway, two workers and Ray on the shared stack: real parts, a clock that may be advanced, short retries."""
+    async with System(
+        stack,
+        workers=2,
+        demo_clock=True,
+        policies_extra=str(Path(__file__).parent / "policies"),
+        retry_after_s=(0.2, 0.2),
+        max_image_bytes=1 << 20,
+        content_free_s=600.0,
+    ) as running:
+        yield running

@@ -34,7 +34,7 @@ from stream.vault.rootstore import FileRootStore
 
 pytestmark = pytest.mark.stack
 
-PARTITIONS = 24
+PARTITIONS = 40
 GROUP, BUCKET = b"app/class", b"bucket"
 RECORD_LIMIT_BYTES = 4096
 WAIT_S = 15.0
@@ -466,7 +466,7 @@ class TestForgetting:
             await ledger.apply(Change())
 
             async def die(_: int) -> str:
-                raise KeyboardInterrupt
+                raise ConnectionError("died")
 
             monkeypatch.setattr(ledger, "_forget_older", die)
             with pytest.raises(LedgerLost):
