@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from stream.agents.api import JobView
 from stream.events.rows import JobState, Stage
@@ -13,21 +14,21 @@ from stream.events.rows import JobState, Stage
 DETECT_SHARE: Final = 0.1
 """Of the whole bar: the engine's own fraction starts again with each stage."""
 
-_STAGES: Final = {Stage.DETECT: "looking for faces", Stage.GENERATE: "generating"}
+BAR_CHARS: Final = 16
 
 
 def bars(console: Console) -> Progress:
     """An empty set of bars; tasks have a field `doing`."""
+    whole, rest = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
     return Progress(
-        TextColumn("  {task.description}", style="bold"),
-        BarColumn(28),
-        TaskProgressColumn(),
-        TextColumn("elapsed"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[doing]}", style="cyan"),
+        TextColumn("  {task.description}", style="bold", table_column=whole),
+        BarColumn(BAR_CHARS),
+        TaskProgressColumn(table_column=Column(no_wrap=True)),
+        TextColumn("ETA", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[doing]}", style="cyan", table_column=rest),
         console=console,
+        expand=True,
     )
 
 
@@ -42,15 +43,15 @@ def fraction(view: JobView) -> float:
 
 def doing(view: JobView) -> str:
     """What happens to the job now."""
-    state, stage = JobState(view.state), _STAGES[Stage(view.stage)]
+    state, stage = JobState(view.state), view.stage
     if state is JobState.AWAITING:
         return "waiting for its photo"
     if state is JobState.QUEUED:
-        place = "" if view.queue_position is None else f", position {view.queue_position + 1} in the queue"
-        start = "" if view.eta_s is None else f", starts in about {view.eta_s:.0f} s"
-        return f"{stage}: waiting for an engine{place}{start}"
+        place = "" if view.queue_position is None else f" no. {view.queue_position + 1}"
+        start = "" if view.eta_s is None else f", starts in {view.eta_s:.0f} s"
+        return f"{stage}: queued{place}{start}"
     if state is JobState.LEASED:
         return f"{stage}: {view.step}" if view.step else stage
     if state is JobState.ENDING:
-        return "forgetting what was promised to go"
+        return "forgetting what goes now"
     return f"{state.value}{f': {view.reason}' if view.reason else ''}"
