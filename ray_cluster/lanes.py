@@ -48,14 +48,21 @@ class Lanes:
         return job in self._jobs
 
     def add(self, work: Work) -> None:
-        """Queue `work`; a job that is queued already keeps its turn. Raises `BadWork`."""
+        """Queue `work`. Raises `BadWork`.
+
+        A job that is queued already keeps its turn, unless another worker asks: its partition has changed hands, and
+        whoever asked before would decline. Likewise for another pool: the job has gone on to its next stage.
+        """
         if work.lane not in LANE_WEIGHTS or not work.cost_s >= 0 or math.isnan(work.deadline):
             raise BadWork(
                 f"expected a lane of {', '.join(LANE_WEIGHTS)}, a cost and a deadline in seconds, "
                 f"got {work.lane!r}, {work.cost_s}, {work.deadline}"
             )
         if work.job in self._jobs:
-            return
+            queued, _ = self._jobs[work.job]
+            if (queued.worker, queued.pool) == (work.worker, work.pool):
+                return
+            self.withdraw(work.job)
         self._added += 1
         self._jobs[work.job] = (work, self._added)
         self._pools.setdefault(work.pool, _Pool()).add(work, self._added)

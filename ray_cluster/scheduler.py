@@ -324,6 +324,7 @@ class Scheduler:
     def _accept(self, work: Work) -> None:
         if work.pool not in self._pools:
             raise BadWork(f"expected a pool of {', '.join(self._pools)}, got another: which operation runs where?")
+        self._desk.withdraw(work.job)  # what a former owner asked for, and sleeps with it
         if self._roster.proposal_of(work.job):
             self._again[work.job] = work
         else:
@@ -333,7 +334,8 @@ class Scheduler:
 
     def _wake(self, worker: str, until: float) -> None:
         for work in self._desk.seen(worker, until):
-            self._lanes.add(work)
+            if work.job not in self._lanes:
+                self._lanes.add(work)
 
     def _status(self, state: _PoolState, now: float) -> PoolStatus:
         name = state.pool.name

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 
@@ -61,5 +62,13 @@ class Batches:
 
     async def send(self) -> list[tuple[Batch, RecordMetadata | BaseException]]:
         """Each batch, and where its first record lies or why it was not taken."""
-        sent = [await self._producer.send_batch(b.builder, b.topic, partition=b.partition) for b in self._batches]
-        return list(zip(self._batches, await asyncio.gather(*sent, return_exceptions=True), strict=True))
+        sent: list[asyncio.Future[RecordMetadata]] = []
+        unsent: list[BaseException] = []
+        for batch in self._batches:
+            try:
+                sent.append(await self._producer.send_batch(batch.builder, batch.topic, partition=batch.partition))
+            except KafkaError as error:  # the producer died of an earlier batch, whose answer tells why
+                unsent = [error] * (len(self._batches) - len(sent))
+                break
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+        return list(zip(self._batches, (*answers, *unsent), strict=True))

@@ -376,6 +376,19 @@ class Ledger:
     ) -> tuple[set[int], Commit | None]:
         producer = self._producer
         assert producer is not None
+        try:
+            return await self._transaction(producer, own, owners, events, suspects)
+        except KafkaError as error:
+            raise _cause(producer, error) from error
+
+    async def _transaction(
+        self,
+        producer: AIOKafkaProducer,
+        own: list[tuple[str, bytes, bytes | None]],
+        owners: list[tuple[bytes, bytes]],
+        events: dict[int, Outgoing],
+        suspects: set[int],
+    ) -> tuple[set[int], Commit | None]:
         await producer.begin_transaction()
         batches = Batches(producer)
         for topic, key, value in own:
@@ -514,6 +527,13 @@ class Ledger:
 def fenced(error: BaseException) -> bool:
     """True when another owner has taken the partition (or our own transaction timed out), false when Kafka failed."""
     return isinstance(error, ProducerFenced | InvalidProducerEpoch)
+
+
+def _cause(producer: AIOKafkaProducer, error: KafkaError) -> BaseException:
+    """Why the producer's sender died, where it did: whoever calls the producer then hears only that it cannot."""
+    sender: asyncio.Task[None] | None = producer._sender.sender_task  # noqa: SLF001 - aiokafka tells it nowhere else
+    ended = sender is not None and sender.done() and not sender.cancelled()
+    return (sender.exception() if sender is not None and ended else None) or error
 
 
 def _retrieved(future: asyncio.Future[Commit]) -> None:

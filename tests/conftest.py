@@ -52,7 +52,7 @@ async def system(stack: LocalStack) -> AsyncIterator[System]:
         workers=2,
         demo_clock=True,
         policies_extra=str(Path(__file__).parent / "policies"),
-        retry_after_s=(0.2, 0.2),
+        retry_after_s=(0.2,),
         max_image_bytes=1 << 20,
         content_free_s=600.0,
     ) as running:

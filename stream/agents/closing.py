@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from stream.agents import assets, jobs
-from stream.agents.book import Job
+from stream.agents.book import Asset, Job
 from stream.agents.dispatch import Dispatcher
 from stream.agents.estate import Estate
 from stream.agents.grants import Grants
@@ -31,10 +31,10 @@ class Closer:
         self._estate.spawn(self._erase(asset_ids, cause, users), "erasing")
 
     async def _finish(self, job_id: str) -> None:
-        estate = self._estate
+        estate, released = self._estate, False
         try:
             if (job := self._ending(job_id)) is not None and job.head.actor:
-                await self._dispatcher.release(job)
+                released = await self._dispatcher.release(job)
             if (job := self._ending(job_id)) is not None:
                 going, _ = jobs.fate(estate, job, job.head.ending or JobState.FAILED)
                 await self._grants.revoke(asset.id for asset in going)
@@ -44,7 +44,7 @@ class Closer:
                 for asset in staying:
                     estate.book.put_asset(change, asset)
                 if going:
-                    assets.forget(estate, change, going, "job_end")
+                    assets.forget(estate, change, map(_let_go, going) if released else going, "job_end")
                     estate.book.put_job(change, Job(job.id, msgspec.structs.replace(job.head, actor=""), job.body))
                 else:
                     jobs.settle(estate, change, job)
@@ -62,13 +62,22 @@ class Closer:
         return job if job is not None and job.head.state is JobState.ENDING else None
 
     async def _erase(self, asset_ids: tuple[str, ...], cause: str, users: tuple[str, ...]) -> None:
-        for job_id in users:
-            if (job := self._estate.book.job(job_id)) is not None and job.head.actor:
-                await self._dispatcher.release(job)
+        released = {
+            job_id
+            for job_id in users
+            if (job := self._estate.book.job(job_id)) is not None
+            and job.head.actor
+            and await self._dispatcher.release(job)
+        }
         await self._grants.revoke(asset_ids)
         change = Change()
         found = [asset for asset_id in asset_ids if (asset := self._estate.book.asset(asset_id)) is not None]
         owners = {asset.head.job for asset in found}
-        assets.forget(self._estate, change, found, cause)
+        assets.forget(self._estate, change, [_let_go(a) if a.head.job in released else a for a in found], cause)
         jobs.resettle(self._estate, change, owners)
         await self._estate.commit(change)
+
+
+def _let_go(asset: Asset) -> Asset:
+    """As `jobs.let_go`, for what an engine was to write; an upload's URL is its gateway's."""
+    return asset if asset.head.role == "input" else jobs.let_go(asset)

@@ -157,12 +157,12 @@ class Dispatcher:
             elif job.head.state is JobState.ENDING:
                 estate.closer.finish(job_id)
 
-    async def release(self, job: Job) -> None:
-        """Nobody holds this job's data after this: cancelled and wiped, or the actor killed."""
+    async def release(self, job: Job) -> bool:
+        """Nobody holds this job's data after this: cancelled and wiped, or the actor killed. False: not even that."""
         self._queue.pop(job.id, None)
         await self._quietly(self._cluster.withdraw(job.id))
         if not job.head.actor:
-            return
+            return True
         actor, fence = job.head.actor, job.head.fence
         try:
             async with asyncio.timeout(RELEASE_WAIT_S):
@@ -174,12 +174,12 @@ class Dispatcher:
                     )
                 await self._cluster.ack(actor, job.id, fence)
             if not progress.known or (progress.outcome is not None and progress.outcome.wiped):
-                return
+                return True
         except (TimeoutError, StoreUnavailable) as error:
             log.warning("actor %s did not acknowledge its wipe (%r): it is killed", actor, error)
         except LostLease:
-            return  # its process is gone, and what it held with it
-        await self._quietly(self._cluster.kill(actor))
+            return True  # its process is gone, and what it held with it
+        return await self._quietly(self._cluster.kill(actor))
 
     # -- loops ---------------------------------------------------------------------------------------------------
 
@@ -368,9 +368,11 @@ class Dispatcher:
     async def _decline(self, proposal: Proposal) -> None:
         await self._quietly(self._cluster.decline(proposal.job, proposal.actor, proposal.offer))
 
-    async def _quietly(self, call: object) -> None:
-        """For courtesies whose failure changes nothing."""
+    async def _quietly(self, call: object) -> bool:
+        """For courtesies whose failure changes nothing; whether it was heard."""
         try:
             await call  # type: ignore[misc]
         except (LostLease, StoreUnavailable) as error:
             log.info("the cluster did not hear a courtesy: %r", error)
+            return False
+        return True

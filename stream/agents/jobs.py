@@ -236,7 +236,7 @@ def failed(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
     made = job.body.features if job.head.stage is Stage.DETECT else job.body.results
     gone = [asset for asset_id in made if (asset := estate.book.asset(asset_id)) is not None]
     if outcome.wiped:
-        gone = [_let_go(asset) for asset in gone]
+        gone = [let_go(asset) for asset in gone]
     attempts = job.body.attempts + 1
     body = (
         msgspec.structs.replace(job.body, features=(), attempts=attempts)
@@ -264,7 +264,7 @@ def unstarted(estate: Estate, change: Change, job: Job) -> None:
         return
     detecting = job.head.stage is Stage.DETECT
     made = [estate.book.asset(asset_id) for asset_id in (job.body.features if detecting else job.body.results)]
-    assets.forget(estate, change, [_let_go(asset) for asset in made if asset is not None], "attempt")
+    assets.forget(estate, change, [let_go(asset) for asset in made if asset is not None], "attempt")
     body = msgspec.structs.replace(job.body, **{"features" if detecting else "results": ()})
     head = msgspec.structs.replace(job.head, state=JobState.QUEUED, actor="")
     estate.book.put_job(change, Job(job.id, head, body))
@@ -367,7 +367,7 @@ def _accept(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
             outcome.outputs[n] if n < len(outcome.outputs) else None
         )
         if asset is not None and output is not None:
-            estate.book.put_asset(change, _stored(_let_go(asset), output))
+            estate.book.put_asset(change, _stored(let_go(asset), output))
     body = msgspec.structs.replace(job.body, facts=job.body.facts | outcome.facts)
     job = Job(job.id, msgspec.structs.replace(job.head, actor=""), body)
     if job.head.stage is Stage.DETECT:
@@ -436,7 +436,7 @@ def _stored(asset: Asset, facts: OutputFacts) -> Asset:
     return Asset(asset.id, msgspec.structs.replace(asset.head, state=AssetState.STORED, urls_until=0.0), body)
 
 
-def _let_go(asset: Asset) -> Asset:
+def let_go(asset: Asset) -> Asset:
     """Whoever could write to its object has acknowledged that they no longer can or will."""
     return Asset(asset.id, msgspec.structs.replace(asset.head, urls_until=0.0), asset.body)
 

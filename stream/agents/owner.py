@@ -184,6 +184,8 @@ async def grant_write(estate: Estate, ask: api.GrantWrite) -> api.WriteTicket:
     asset = estate.book.asset(job.body.inputs[ask.n])
     if asset is None or asset.body is None or asset.head.job != job.id:
         raise NoSuchInput("expected the number of an input that this job still waits for")
+    if estate.now() >= asset.head.due:
+        raise assets.Gone("expected the input within its promise: it came due while it was awaited")
     if asset.head.state is not AssetState.PENDING:
         raise AlreadyUploaded("this input is there already: a job's input is written once")
     rules = estate.rules
@@ -363,6 +365,8 @@ def _asset(estate: Estate, tenant: str, app: str, asset_id: str) -> Asset | None
 
 
 def _saved(estate: Estate, ask: api.Submit, subject_id: str | None, asset_id: str) -> Asset:
+    if estate.mint.check(Kind.ASSET, ask.tenant, asset_id) != estate.partition:  # so it is another subject's
+        raise NotReusable("expected an asset of this subject that its user chose to save")
     asset = assets.readable(estate, _asset(estate, ask.tenant, ask.app, asset_id))
     assert asset.body is not None
     if asset.body.subject != subject_id or asset.body.choice != "save" or asset.head.role == "feature":
