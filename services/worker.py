@@ -124,7 +124,7 @@ async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., Non
         estate.dispatcher = wiring.dispatcher
         estate.closer = Closer(estate, wiring.dispatcher, estate.grants)
         estate.sweeper = Sweeper(estate)
-        estate.book.rebuild()
+        await estate.book.rebuild()
         owner = rows.encode(Owner(address=wiring.address, epoch=int(tools.real_time() * 1000)))
         await estate.commit(Change(owners=(b"%d" % partition, owner)))
         estate.certifier.resume()

@@ -217,7 +217,7 @@ class TestTheBook:
             dict(desk.book._indexed),
         )
         again = type(desk.book)(desk.ledger, desk.pages, await_inputs_s=desk.estate.rules.await_inputs_s)
-        again.rebuild()
+        await again.rebuild()
         after = (
             dict(again.subjects),
             {key: set(value) for key, value in again.of_subject.items() if value},
