@@ -14,7 +14,7 @@ from stream.events.rows import JobState, Stage
 DETECT_SHARE: Final = 0.1
 """Of the whole bar: the engine's own fraction starts again with each stage."""
 
-BAR_CHARS: Final = 16
+BAR_CHARS: Final = 12
 
 
 def bars(console: Console) -> Progress:
@@ -47,8 +47,8 @@ def doing(view: JobView) -> str:
     if state is JobState.AWAITING:
         return "waiting for its photo"
     if state is JobState.QUEUED:
-        place = "" if view.queue_position is None else f" no. {view.queue_position + 1}"
-        start = "" if view.eta_s is None else f", starts in {view.eta_s:.0f} s"
+        place = "" if view.queue_position is None else f" #{view.queue_position + 1}"
+        start = "" if view.eta_s is None else f", ~{view.eta_s:.0f} s"
         return f"{stage}: queued{place}{start}"
     if state is JobState.LEASED:
         return f"{stage}: {view.step}" if view.step else stage

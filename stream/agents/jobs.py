@@ -164,8 +164,8 @@ def outputs(estate: Estate, change: Change, job: Job, fence: int) -> list[Asset]
     assert operation is not None
     used = [asset for asset_id in job.body.inputs if (asset := estate.book.asset(asset_id)) is not None]
     clocks = {Clock.UPLOAD_RECEIVED: min(assets.started(asset) for asset in used)}  # R10, R4
-    faces = {asset.body.has_face for asset in used if asset.body is not None}
-    has_face = True if True in faces else None if None in faces else False
+    # R11: a picture without a face keeps the deadline it was given as if it had one, and so does what is made of it.
+    has_face = True if any(asset.body is not None and asset.body.has_face for asset in used) else None
     classes = (DataClass.FACE_FEATURE,) if job.head.stage is Stage.DETECT else operation.outputs
     role = "feature" if job.head.stage is Stage.DETECT else "result"
     made: list[Asset] = []

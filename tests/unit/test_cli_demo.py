@@ -133,7 +133,7 @@ def _job(state: str, stage: str = "generate", **more: object) -> JobView:
         (
             _job("queued", "detect", queue_position=0, eta_s=4.6),
             0.0,
-            "detect: queued no. 1, starts in 5 s",
+            "detect: queued #1, ~5 s",
         ),
         (_job("leased", "detect", progress=0.5), 0.05, "detect"),
         (_job("leased", progress=0.5, step="draw"), 0.55, "generate: draw"),
