@@ -10,8 +10,11 @@ from ray_cluster.autoscaler import Demand
 from ray_cluster.lanes import Lanes
 from ray_cluster.leases import Inventory, Proposal, Work
 
-LEASES_PER_ACTOR = 2
-"""One runs, one is prefetched: its inputs are fetched meanwhile."""
+LEASES_PER_ACTOR = 6
+"""One runs, one is prefetched: its inputs are fetched meanwhile. More only while all together cost `SHORT_S`."""
+
+SHORT_S = 0.25
+"""Of jobs as short as this, a hand-over takes longer than the work: the actor would wait for its owners' commits."""
 
 PREFETCH_AHEAD_S = 1.0
 """A busy actor gets its next lease this long before it is predicted to be free: later jobs keep their choice."""
@@ -67,7 +70,11 @@ class Seat:
         """Whether the next job of its pool may be proposed to it now."""
         if not (self.ready and self.fed and self.stock) or self.drained or self.retiring:
             return False
-        return self.load == 0 or (self.load < LEASES_PER_ACTOR and self.busy_s(now) <= PREFETCH_AHEAD_S)
+        if self.load > 1:
+            taken = [*self.proposed.values(), *self.running.values()]
+            short = len(taken) >= self.load and sum(p.work.cost_s for p in taken) <= SHORT_S
+            return short and self.load < LEASES_PER_ACTOR
+        return self.load == 0 or self.busy_s(now) <= PREFETCH_AHEAD_S
 
     def tell(self, inventory: Inventory, now: float) -> None:
         """Take over what the actor said. A proposal whose key pair is gone was answered: it runs, or has ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ray_cluster.desk import FORGET_S, Desk
 from ray_cluster.lanes import Lanes
 from ray_cluster.leases import Inventory, Proposal, Work
-from ray_cluster.roster import PREFETCH_AHEAD_S, Roster, Seat
+from ray_cluster.roster import LEASES_PER_ACTOR, PREFETCH_AHEAD_S, SHORT_S, Roster, Seat
 
 
 def work(job: str, *, cost_s: float = 10.0) -> Work:
@@ -51,6 +51,17 @@ def test_the_next_lease_is_prefetched_shortly_before_the_end() -> None:
     assert matched(roster, lanes, 10 - PREFETCH_AHEAD_S - 0.1) == []
     assert matched(roster, lanes, 10 - PREFETCH_AHEAD_S) == [("a", "2")]
     assert matched(roster, lanes, 100) == []  # never a third
+
+
+def test_of_very_short_jobs_an_actor_takes_a_handful() -> None:
+    roster = Roster()
+    seated(roster, "a", offers=2 * LEASES_PER_ACTOR)
+    lanes = queued(*(work(str(n), cost_s=SHORT_S / 4) for n in range(2 * LEASES_PER_ACTOR)))
+    assert len(matched(roster, lanes)) == 5  # the last begins while all together still count as short
+    lanes = queued(*(work(f"tiny{n}", cost_s=0.001) for n in range(2 * LEASES_PER_ACTOR)))
+    roster = Roster()
+    seated(roster, "a", offers=2 * LEASES_PER_ACTOR)
+    assert len(matched(roster, lanes)) == LEASES_PER_ACTOR
 
 
 def test_a_used_key_pair_answers_the_proposal() -> None:
