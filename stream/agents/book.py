@@ -81,10 +81,12 @@ class Book:
         self.of_subject: defaultdict[str, set[str]] = defaultdict(set)  # subject → ids of jobs and assets
         self.idempotent: dict[bytes, str] = {}
         self.active: dict[str, None] = {}  # jobs that have not ended, oldest first
+        self.users: defaultdict[str, set[str]] = defaultdict(set)  # asset → jobs that have not ended and hold it
         self.hidden: dict[str, None] = {}  # assets whose holders must let go before their keys die
         self.dead: dict[str, None] = {}  # assets that await the sweeper, oldest first
         self._ledger, self._pages, self._await_inputs_s = ledger, pages, await_inputs_s
         self._fresh: dict[bytes, bytes | None] = {}  # written by the decision under way, not yet applied
+        self._held: dict[str, set[str]] = {}  # job → the assets by which `users` finds it
         self._due: list[tuple[float, bytes]] = []
         self._indexed: dict[bytes, float] = {}  # the deadline of each row in `_due` that still counts
         self._links: defaultdict[str, list[Callable[[], object]]] = defaultdict(list)
@@ -163,7 +165,7 @@ class Book:
     def bury(self, change: Change, row_id: str) -> None:
         """Tombstone a row, and forget all that points to it."""
         self._write(change, row_id, None)
-        self.active.pop(row_id, None)
+        self._ended(row_id)
         self.dead.pop(row_id, None)
         self._indexed.pop(row_id.encode(), None)
         self.detach(row_id)
@@ -246,9 +248,10 @@ class Book:
 
     def _index_job(self, job: Job) -> None:
         if job.head.state.ended:
-            self.active.pop(job.id, None)
+            self._ended(job.id)
         else:
             self.active[job.id] = None
+            self._holds(job)
         waits = job.head.state is JobState.AWAITING
         due = min(job.head.due, job.head.created_at + self._await_inputs_s) if waits else job.head.due
         self.index_due(due, job.id.encode())
@@ -257,6 +260,23 @@ class Book:
             if (digest := job.body.idempotency) and digest not in self.idempotent:
                 self.idempotent[digest] = job.id
                 self._links[job.id].append(lambda: self.idempotent.pop(digest, None))
+
+    def _holds(self, job: Job) -> None:
+        held = {*job.body.inputs, *job.body.features, *job.body.results} if job.body is not None else set()
+        self._holds_no_more(job.id, self._held.get(job.id, set()) - held)
+        for asset_id in held:
+            self.users[asset_id].add(job.id)
+        self._held[job.id] = held
+
+    def _holds_no_more(self, job_id: str, asset_ids: set[str]) -> None:
+        for asset_id in asset_ids:
+            self.users[asset_id].discard(job_id)
+            if not self.users[asset_id]:
+                del self.users[asset_id]
+
+    def _ended(self, job_id: str) -> None:
+        self.active.pop(job_id, None)
+        self._holds_no_more(job_id, self._held.pop(job_id, set()))
 
     def _index_asset(self, asset: Asset) -> None:
         if asset.head.state is AssetState.HIDDEN:

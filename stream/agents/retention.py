@@ -64,10 +64,8 @@ def expire_due(estate: Estate, event: ExpireDue, _sealed: bytes) -> Change:
     change = Change()
     users = [
         job
-        for job_id in estate.book.active
-        if (job := estate.book.job(job_id)) is not None
-        and job.body is not None
-        and not ids.isdisjoint((*job.body.inputs, *job.body.features, *job.body.results))
+        for job_id in sorted({user for asset_id in ids for user in estate.book.users.get(asset_id, ())})
+        if (job := estate.book.job(job_id)) is not None and job.body is not None
     ]
     held = {asset.id for asset in found if estate.grants.held(asset.id)}
     for job in users:  # R8: a deadline that arrives while a job waits or runs ends that job

@@ -214,6 +214,7 @@ class TestTheBook:
             {key: set(value) for key, value in desk.book.of_subject.items() if value},
             dict(desk.book.idempotent),
             dict(desk.book.active),
+            dict(desk.book.users),
             dict(desk.book._indexed),
         )
         again = type(desk.book)(desk.ledger, desk.pages, await_inputs_s=desk.estate.rules.await_inputs_s)
@@ -223,6 +224,7 @@ class TestTheBook:
             {key: set(value) for key, value in again.of_subject.items() if value},
             dict(again.idempotent),
             dict(again.active),
+            dict(again.users),
             dict(again._indexed),
         )
         assert after == before
