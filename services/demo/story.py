@@ -125,7 +125,7 @@ class Story:
                 self._track(view, operation, choice, source=asset)
         await self._settle_terms(view)
         if JobState(view.state) is not JobState.SUCCEEDED:
-            raise JobFailed(f"expected {title} to succeed, it {view.state}: {view.reason}; see {self._system.folder}")
+            raise JobFailed(f"expected {title} to succeed, it {view.state}: {view.reason}")
         took_s = time.monotonic() - began
         for made in (each for each in view.assets if each.role == "result"):
             await self._fetch(made, operation, choice, took_s)
