@@ -26,7 +26,7 @@ from stream.ids import Mint
 
 APP = "testapp"
 ENDED = frozenset({"succeeded", "failed", "cancelled", "expired"})
-WAIT_S = 60.0
+WAIT_S = 20.0
 POLL_S = 0.02
 
 
