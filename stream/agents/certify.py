@@ -31,13 +31,13 @@ class Certifier:
     def __init__(self, estate: Estate) -> None:
         self.outstanding: Counter[int] = Counter()  # receipt → assets not yet verified absent
         self._estate = estate
-        self._died: list[tuple[list[str], Commit]] = []
+        self._died: list[tuple[list[str], Commit, float]] = []
 
     def died(self, asset_ids: list[str], commit: Commit) -> None:
         """The keys of these are dead, and older roots destroyed. All of one commit are certified together."""
         if not self._died:
             asyncio.get_running_loop().call_soon(self._certify)
-        self._died.append((asset_ids, commit))
+        self._died.append((asset_ids, commit, self._estate.now()))  # before whoever waits for the commit goes on
 
     def resume(self) -> None:
         """Certify what a former owner erased and did not live to certify; count what the sweeper has left to do."""
@@ -58,11 +58,11 @@ class Certifier:
         if estate.ledger.lost is not None:
             return  # the next owner will
         groups: defaultdict[tuple[str, str, Commit], list[Asset]] = defaultdict(list)
-        for asset_ids, commit in died:
+        change, now = Change(), max(at for _, _, at in died)
+        for asset_ids, commit, _ in died:
             for asset_id in asset_ids:
                 if (asset := estate.book.asset(asset_id)) is not None and asset.head.receipt < 0:
                     groups[asset.head.app, asset.head.cause, commit].append(asset)
-        change, now = Change(), estate.now()
         for (app, cause, commit), assets in groups.items():
             for portion in batched(assets, PORTION):
                 index = estate.log(change, self._receipt(app, cause, commit, portion, now))

@@ -257,10 +257,13 @@ class Dispatcher:
             log.exception("a lease of %s broke", proposal.actor)
             estate.book.discard()
             job = estate.book.job(proposal.job)
+            reason = error.kind if isinstance(error, MayflyError) else "internal"
+            change = Change()
             if job is not None and job.head.state is JobState.LEASED and job.head.actor == proposal.actor:
-                reason = error.kind if isinstance(error, MayflyError) else "internal"
-                jobs.failed(estate, change := Change(), job, Outcome("failed", kind="transient", reason=reason))
-                await estate.commit(change)
+                jobs.failed(estate, change, job, Outcome("failed", kind="transient", reason=reason))
+            elif job is not None and job.head.state is JobState.QUEUED:  # it would break again, for ever
+                jobs.end(estate, change, job, JobState.FAILED, reason=reason)
+            await estate.commit(change)
 
     async def _commit_lease(self, estate: Estate, proposal: Proposal) -> int | None:
         """The fence of a lease that its actor may have begun, or None."""
