@@ -176,7 +176,7 @@ async def engines(system: System, *options: str) -> dict[str, int]:
 
 async def test_the_scheduler_killed_under_load(system: System) -> None:
     async with Client(system, *await system.tenant(APP)) as client:
-        load = Load(client, 200)
+        load = Load(client, JOBS)
         running = asyncio.create_task(load.run())
         await load.until(10)
         before = await engines(system, "--kill-scheduler")
