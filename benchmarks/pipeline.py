@@ -5,8 +5,8 @@
 Inputs and results are JPEGs of 200 kB. The last line is one JSON object: `jobs_per_s`; `cpu_s_per_job`: of all
 processes of the stack, and `cpu_s` by process; `vs_store_limit`: the time that the same object-store operations take
 alone, with the same concurrency and in the same run, ÷ the pipeline's; `stages`: median seconds of each stage of a job
-as its client hears of them (what follows within 0.1 s is told together); `owner`: per job, how often gateways asked each
-verb of an owner, what the answers took together, how many changes and commits there were.
+as its client hears of them (what follows within 0.1 s is told together); `owner`: per job, how often gateways asked
+each verb of an owner, what the answers took together, how many changes and commits there were.
 """
 
 from __future__ import annotations
