@@ -192,6 +192,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             cost_s=lambda operation: registry.row(operation).cost_s(MEGAPIXEL),
         )
         estates.on_opened.append(wiring.dispatcher.resume)
+        estates.on_revoked.append(wiring.dispatcher.revoked)
         flow = Flow(estates, on_parked=lambda topic, kind: metrics.PARKED.labels(topic, kind).inc())
         for topic, decisions in AGENTS.items():
             _agent(app, flow, topic, decisions)

@@ -157,6 +157,11 @@ class Dispatcher:
             elif job.head.state is JobState.ENDING:
                 estate.closer.finish(job_id)
 
+    def revoked(self) -> None:
+        """All partitions are: whoever owns them next submits what waits there."""
+        self._queue.clear()
+        self._unsent.clear()
+
     async def release(self, job: Job) -> bool:
         """Nobody holds this job's data after this: cancelled and wiped, or the actor killed. False: not even that."""
         self._queue.pop(job.id, None)
@@ -211,17 +216,21 @@ class Dispatcher:
                 await asyncio.sleep(AGAIN_S)
 
     async def _look(self) -> None:
-        """Positions and ETAs, for those who wait."""
+        """Positions and ETAs, for those who wait. What is nowhere twice in a row was lost on its way: once more."""
+        missed: set[str] = set()
         while True:
             await asyncio.sleep(PLACES_EVERY_S)
             waiting = list(self._queue)
             if not waiting:
-                self.places = {}
+                self.places, missed = {}, set()
                 continue
             try:
                 places = await self._cluster.places(waiting)
             except StoreUnavailable:
                 continue
+            nowhere = {job_id for job_id in waiting if job_id not in places and job_id in self._queue}
+            self._unsent |= {job_id: self._queue[job_id] for job_id in nowhere & missed}
+            missed = nowhere - missed
             changed = [job_id for job_id in waiting if places.get(job_id) != self.places.get(job_id)]
             self.places = places
             for job_id in changed:

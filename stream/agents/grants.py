@@ -86,7 +86,7 @@ class Grants:
         try:
             return self._ended[grant_id]
         except KeyError:
-            raise NoGrant("expected a grant of this owner: it ended long ago, or was another owner's") from None
+            raise NoGrant("expected a grant of this owner; the partition has changed hands: begin again") from None
 
     def end(self, grant_id: str) -> Grant | None:
         """Its holder let go. The grant, if it was ours."""

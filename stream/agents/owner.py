@@ -179,15 +179,17 @@ async def delete_subject(estate: Estate, ask: api.DeleteSubject) -> api.Done:
 async def grant_write(estate: Estate, ask: api.GrantWrite) -> api.WriteTicket:
     """Where and under which key an input is sealed; the leaf is in the log before the key leaves."""
     job = _job(estate, ask.tenant, ask.app, ask.job)
-    if job.body is None or job.head.state is not JobState.AWAITING or not 0 <= ask.n < len(job.body.inputs):
-        raise NoSuchInput("expected the number of an input that this job still waits for")
+    if job.body is not None and not 0 <= ask.n < len(job.body.inputs):
+        raise NoSuchInput(f"expected the number of an input, from 0 to {len(job.body.inputs) - 1}")
+    if job.body is None or job.head.state is not JobState.AWAITING:
+        raise AlreadyUploaded("this job waits for no input any more: ask for its status")
     asset = estate.book.asset(job.body.inputs[ask.n])
     if asset is None or asset.body is None or asset.head.job != job.id:
-        raise NoSuchInput("expected the number of an input that this job still waits for")
+        raise NoSuchInput("expected the number of an input that is to be uploaded; this one is a saved asset")
     if estate.now() >= asset.head.due:
         raise assets.Gone("expected the input within its promise: it came due while it was awaited")
     if asset.head.state is not AssetState.PENDING:
-        raise AlreadyUploaded("this input is there already: a job's input is written once")
+        raise AlreadyUploaded("this input is there already: a job's input is written once; ask for the job's status")
     rules = estate.rules
     operation = estate.policy(ask.app).operation(job.body.operation)
     assert operation is not None

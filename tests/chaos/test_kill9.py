@@ -39,17 +39,25 @@ class Load:
         self.ended: dict[str, dict[str, Any]] = {}
         self.returned = 0
         self.allowed = jobs
+        self.failed: BaseException | None = None
         self._begun = 0
         self._picture = a_picture(16)
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(IN_FLIGHT):
-                group.create_task(self._client())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(IN_FLIGHT):
+                    group.create_task(self._client())
+        except BaseException as error:
+            self.failed = error
+            raise
 
     async def until(self, ended: int) -> None:
-        while len(self.ended) < ended:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.ended) < ended:
+                if self.failed is not None:
+                    raise self.failed
+                await asyncio.sleep(0.01)
 
     async def _client(self) -> None:
         while self._begun < self.jobs:
