@@ -32,6 +32,8 @@ NEWS_S = 0.1  # a watcher hears at most this often of a job, but of its end at o
 IMAGES = ("image/jpeg", "image/png", "image/webp")
 VIDEOS = ("video/mp4",)
 
+_IN_VAIN = frozenset({JobState.CANCELLED, JobState.EXPIRED, JobState.FAILED})
+
 
 class IdempotencyConflict(BadRequest):
     """The same Idempotency-Key came with another body."""
@@ -181,6 +183,8 @@ async def grant_write(estate: Estate, ask: api.GrantWrite) -> api.WriteTicket:
     job = _job(estate, ask.tenant, ask.app, ask.job)
     if job.body is not None and not 0 <= ask.n < len(job.body.inputs):
         raise NoSuchInput(f"expected the number of an input, from 0 to {len(job.body.inputs) - 1}")
+    if (job.head.ending or job.head.state) in _IN_VAIN:
+        raise assets.Gone("this job has ended, and takes no input any more")
     if job.body is None or job.head.state is not JobState.AWAITING:
         raise AlreadyUploaded("this job waits for no input any more: ask for its status")
     asset = estate.book.asset(job.body.inputs[ask.n])

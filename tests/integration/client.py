@@ -185,7 +185,7 @@ async def problems(system: System) -> Counter[str]:
 
 
 async def worker_metrics(system: System) -> Counter[tuple[str, ...]]:
-    """Every counter of all workers, summed: (name, label values…) → value."""
+    """Every counter of all workers, summed: (name, label values by the labels' names…) → value."""
     found: Counter[tuple[str, ...]] = Counter()
     headers = {"Authorization": f"Bearer {system.settings.internal_token}"}
     context = client_context(system.settings.tls_dir)
@@ -194,5 +194,5 @@ async def worker_metrics(system: System) -> Counter[tuple[str, ...]]:
         for port in json.loads((system.folder / SYSTEM_FILE).read_text())["workers"].values():
             for family in text_string_to_metric_families((await http.get(f"https://127.0.0.1:{port}/metrics")).text):
                 for sample in family.samples:
-                    found[sample.name, *sample.labels.values()] += int(sample.value)
+                    found[sample.name, *(sample.labels[name] for name in sorted(sample.labels))] += int(sample.value)
     return found

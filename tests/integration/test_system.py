@@ -200,7 +200,7 @@ class TestErasure:
         job = (await client.submit()).json()
         assert (await client.delete(f"/v1/{APP}/jobs/{job['id']}")).status_code == 202
         assert (await client.ended(job["id"]))["state"] == "cancelled"
-        refused(await client.upload(job["id"]), 404, "no-such-input")
+        refused(await client.upload(job["id"]), 410, "gone")
 
     async def test_deleting_one_asset(self, client: Client) -> None:
         view = await client.done()
