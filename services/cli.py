@@ -65,7 +65,7 @@ def main() -> int:
     """Run one command. What we refuse, and what does not answer, is one sentence and exit status 1."""
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # it would say first what we say better
     try:
-        app()
+        app(prog_name="mayfly")
     except MayflyError as error:
         sentence = str(error)
     except KafkaError as error:

@@ -163,6 +163,8 @@ def outputs(estate: Estate, change: Change, job: Job, fence: int) -> list[Asset]
     operation = policy.operation(job.body.operation)
     assert operation is not None
     used = [asset for asset_id in job.body.inputs if (asset := estate.book.asset(asset_id)) is not None]
+    if not used:
+        raise assets.Gone("expected an input to work on: all of them have gone")
     clocks = {Clock.UPLOAD_RECEIVED: min(assets.started(asset) for asset in used)}  # R10, R4
     # R11: a picture without a face keeps the deadline it was given as if it had one, and so does what is made of it.
     has_face = True if any(asset.body is not None and asset.body.has_face for asset in used) else None

@@ -57,6 +57,9 @@ async def group_is_at(kafka: str, ends: dict[TopicPartition, int]) -> bool:
         return all([(await looker.committed(tp) or 0) >= end for tp, end in ends.items()])
 
 
+AGAIN_S = 120.0  # two workers start, join, and are told again all that the whole run has told them
+
+
 async def rewind(kafka: str) -> None:
     """The workers' group begins anew, as if none of its offset commits had arrived. Only while it has no member."""
     tps = [TopicPartition(topic, n) for topic in topics.EVENTS for n in range(4)]
@@ -141,7 +144,7 @@ class TestRedelivery:
         await rewind(kafka)
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-        await eventually(lambda: group_is_at(kafka, ends))
+        await eventually(lambda: group_is_at(kafka, ends), within_s=AGAIN_S)
         after = await ledger_headers(system)
         assert after.keys() == before.keys()
         assert all(after[name] == head for name, head in before.items() if name.startswith("job_"))
