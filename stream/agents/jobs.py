@@ -193,11 +193,7 @@ def outputs(estate: Estate, change: Change, job: Job, fence: int) -> list[Asset]
         )
         made.append(asset)
     ids = tuple(asset.id for asset in made)
-    body_now = (
-        msgspec.structs.replace(job.body, features=ids)
-        if role == "feature"
-        else msgspec.structs.replace(job.body, results=ids)
-    )
+    body_now = _making(job, ids)
     head = msgspec.structs.replace(job.head, state=JobState.LEASED, fence=fence)
     estate.book.put_job(change, Job(job.id, head, body_now))
     return made
@@ -235,16 +231,11 @@ def attempt_completed(estate: Estate, event: Completed, sealed: bytes) -> Change
 def failed(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
     """An attempt that made nothing: its outputs' keys die; the job waits for another try, or ends."""
     assert job.body is not None
-    made = job.body.features if job.head.stage is Stage.DETECT else job.body.results
-    gone = [asset for asset_id in made if (asset := estate.book.asset(asset_id)) is not None]
+    gone = [asset for asset_id in _made(job) if (asset := estate.book.asset(asset_id)) is not None]
     if outcome.wiped:
         gone = [let_go(asset) for asset in gone]
     attempts = job.body.attempts + 1
-    body = (
-        msgspec.structs.replace(job.body, features=(), attempts=attempts)
-        if job.head.stage is Stage.DETECT
-        else msgspec.structs.replace(job.body, results=(), attempts=attempts)
-    )
+    body = msgspec.structs.replace(_making(job, ()), attempts=attempts)
     job = Job(job.id, msgspec.structs.replace(job.head, actor=""), body)
     assets.forget(estate, change, gone, "attempt")
     pauses_s = estate.rules.retry_after_s
@@ -264,12 +255,10 @@ def unstarted(estate: Estate, change: Change, job: Job) -> None:
     """A lease that no actor took up: back to the queue at once, and no attempt is counted."""
     if job.body is None or job.head.state is not JobState.LEASED:
         return
-    detecting = job.head.stage is Stage.DETECT
-    made = [estate.book.asset(asset_id) for asset_id in (job.body.features if detecting else job.body.results)]
+    made = [estate.book.asset(asset_id) for asset_id in _made(job)]
     assets.forget(estate, change, [let_go(asset) for asset in made if asset is not None], "attempt")
-    body = msgspec.structs.replace(job.body, **{"features" if detecting else "results": ()})
     head = msgspec.structs.replace(job.head, state=JobState.QUEUED, actor="")
-    estate.book.put_job(change, Job(job.id, head, body))
+    estate.book.put_job(change, Job(job.id, head, _making(job, ())))
     change.then.append(lambda _: estate.dispatcher.ready(job.id))
     _tell(estate, change, job.id)
 
@@ -359,9 +348,23 @@ def resettle(estate: Estate, change: Change, job_ids: Iterable[str]) -> None:
 # -- inside ------------------------------------------------------------------------------------------------------
 
 
+def _made(job: Job) -> tuple[str, ...]:
+    """What the attempt of the present stage makes, or has made."""
+    assert job.body is not None
+    return job.body.features if job.head.stage is Stage.DETECT else job.body.results
+
+
+def _making(job: Job, ids: tuple[str, ...]) -> JobBody:
+    """The body of a job whose present stage makes these."""
+    assert job.body is not None
+    if job.head.stage is Stage.DETECT:
+        return msgspec.structs.replace(job.body, features=ids)
+    return msgspec.structs.replace(job.body, results=ids)
+
+
 def _accept(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
     assert job.body is not None
-    made = job.body.features if job.head.stage is Stage.DETECT else job.body.results
+    made = _made(job)
     facts = {output.role: output for output in outcome.outputs}
     for n, asset_id in enumerate(made):
         asset = estate.book.asset(asset_id)
