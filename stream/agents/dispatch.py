@@ -127,7 +127,7 @@ class Dispatcher:
         if (early_s := job.head.not_before - estate.now()) > 0:
             asyncio.get_running_loop().call_later(early_s, self.ready, job_id)
             return
-        operation = DETECT_OPERATION if job.head.stage is Stage.DETECT else job.body.operation
+        operation = _operation(job)
         work = Work(
             job=job_id,
             worker=self._worker,
@@ -335,7 +335,7 @@ class Dispatcher:
             job=job.id,
             fence=fence,
             app=app,
-            operation=DETECT_OPERATION if job.head.stage is Stage.DETECT else job.body.operation,
+            operation=_operation(job),
             offer=proposal.offer,
             inputs=tuple(piece(a, estate.custody.get_url(a.head.object, expires_s)) for a in used),
             outputs=tuple(piece(a, estate.custody.put_url(a.head.object, expires_s)) for a in made),
@@ -388,3 +388,9 @@ class Dispatcher:
             log.info("the cluster did not hear a courtesy: %r", error)
             return False
         return True
+
+
+def _operation(job: Job) -> str:
+    """What its present stage asks of an engine."""
+    assert job.body is not None
+    return DETECT_OPERATION if job.head.stage is Stage.DETECT else job.body.operation

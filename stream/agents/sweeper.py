@@ -12,6 +12,7 @@ from stream.audit.receipts import milliseconds
 from stream.errors import StoreUnavailable
 from stream.events.bus import ExpireCompleted, bus
 from stream.ledger import Change, Outgoing
+from stream.metrics import worker as metrics
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,6 @@ class Sweeper:
     """One per estate."""
 
     def __init__(self, estate: Estate) -> None:
-        self.swept = self.failures = 0
         self._estate = estate
         self._wake = asyncio.Event()
 
@@ -41,7 +41,7 @@ class Sweeper:
             except TimeoutError:
                 continue
             except StoreUnavailable as error:
-                self.failures += 1
+                metrics.SWEEP_FAILURES.inc()
                 log.warning("the sweeper could not reach the object store: %s", error.kind)
                 await asyncio.sleep(AGAIN_S)
             self._wake.clear()
@@ -66,7 +66,6 @@ class Sweeper:
         for name, asset in objects.items():
             if name in still:
                 continue
-            self.swept += 1
             estate.book.bury(change, asset.id)
             receipt = asset.head.receipt
             estate.certifier.outstanding[receipt] -= 1
