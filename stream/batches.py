@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalOperation, KafkaError
 from aiokafka.structs import RecordMetadata
+
+# What a producer's method raises when its sender died. Which of them depends on how far the news has got: the last two
+# are of aiokafka's own state machine, and neither is a KafkaError.
+PRODUCER_ERRORS = (KafkaError, IllegalOperation, AssertionError)
 
 
 @dataclass(slots=True)
@@ -67,7 +71,7 @@ class Batches:
         for batch in self._batches:
             try:
                 sent.append(await self._producer.send_batch(batch.builder, batch.topic, partition=batch.partition))
-            except KafkaError as error:  # the producer died of an earlier batch, whose answer tells why
+            except PRODUCER_ERRORS as error:  # the producer died of an earlier batch, whose answer tells why
                 unsent = [error] * (len(self._batches) - len(sent))
                 break
         answers = await asyncio.gather(*sent, return_exceptions=True)

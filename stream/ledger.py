@@ -24,7 +24,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
@@ -37,7 +37,7 @@ from aiokafka.errors import (
 )
 
 from stream import topics
-from stream.batches import Batches
+from stream.batches import PRODUCER_ERRORS, Batches
 from stream.errors import BadRequest, LostLease, StoreUnavailable
 from stream.events.rows import Offsets, rows
 from stream.metrics import worker as metrics
@@ -378,7 +378,7 @@ class Ledger:
         assert producer is not None
         try:
             return await self._transaction(producer, own, owners, events, suspects)
-        except KafkaError as error:
+        except PRODUCER_ERRORS as error:
             raise _cause(producer, error) from error
 
     async def _transaction(
@@ -505,6 +505,7 @@ class Ledger:
                 await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)
             except Exception as error:  # noqa: BLE001 - a fenced producer may refuse to stop cleanly
                 log.info("ledger %d: its producer did not stop cleanly: %r", self.partition, error)
+            _hush(producer)
 
     async def _stop_clients(self) -> None:
         await self._stop_producer()
@@ -529,13 +530,22 @@ def fenced(error: BaseException) -> bool:
     return isinstance(error, ProducerFenced | InvalidProducerEpoch)
 
 
-def _cause(producer: AIOKafkaProducer, error: KafkaError) -> BaseException:
+def _cause(producer: AIOKafkaProducer, error: BaseException) -> BaseException:
     """Why the producer's sender died, where it did: whoever calls the producer then hears only that it cannot."""
     sender: asyncio.Task[None] | None = producer._sender.sender_task  # noqa: SLF001 - aiokafka tells it nowhere else
     ended = sender is not None and sender.done() and not sender.cancelled()
     return (sender.exception() if sender is not None and ended else None) or error
 
 
-def _retrieved(future: asyncio.Future[Commit]) -> None:
+def _hush(producer: AIOKafkaProducer) -> None:
+    """Look at what aiokafka left for nobody to wait for, else the loop prints each at some later moment, in full."""
+    queued = [batch for batches in producer._message_accumulator._batches.values() for batch in batches]  # noqa: SLF001
+    waiters = [producer._txn_manager.wait_for_transaction_end(), *(batch._drain_waiter for batch in queued)]  # noqa: SLF001
+    for waiter in waiters:
+        if waiter is not None and waiter.done():
+            _retrieved(waiter)
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()  # a dropped event is not an unhandled error: it will be delivered again
