@@ -128,9 +128,7 @@ async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., Non
         owner = rows.encode(Owner(address=wiring.address, epoch=int(tools.real_time() * 1000)))
         await estate.commit(Change(owners=(b"%d" % partition, owner)))
         estate.certifier.resume()
-        await estate.commit(retention.resume(estate))
-        while keys := estate.book.take_due(estate.now(), retention.BATCH):
-            await estate.commit(retention.overdue(estate, keys))
+        await retention.open_with(estate)
     except BaseException:
         await estate.close()
         raise

@@ -11,6 +11,7 @@ import msgspec
 
 from stream import topics
 from stream.agents.book import Asset, Job, batched
+from stream.agents.drops import Drop
 from stream.agents.estate import Estate
 from stream.audit import grants as audit_grants
 from stream.audit.grants import Grantee
@@ -147,6 +148,26 @@ def forget(estate: Estate, change: Change, assets: Iterable[Asset], cause: str) 
     if dying:
         change.then.append(lambda commit: estate.certifier.died(dying, commit))
     return dying
+
+
+def dropped(estate: Estate, change: Change, found: list[Asset], cause: str) -> None:
+    """Their keys died with their bucket: each row becomes a header for the sweeper, and a receipt covers it."""
+    groups: dict[Drop | None, list[Asset]] = {}
+    for asset in found:
+        drop = estate.drops.of(asset.head.page)
+        head = msgspec.structs.replace(
+            asset.head,
+            state=AssetState.DEAD,
+            hidden_at=asset.head.hidden_at or (estate.now() if drop is None else drop.hidden_at),
+            cause=asset.head.cause or cause,
+        )
+        estate.book.detach(asset.id)
+        groups.setdefault(drop, []).append(Asset(asset.id, head, None))
+    for drop, gone in groups.items():
+        if drop is None:  # a former owner's: what it measured died with it
+            estate.certifier.certify(change, gone, estate.certifier.unknown(), estate.now())
+        else:
+            estate.certifier.certify(change, gone, drop.commit, drop.unreadable_at)
 
 
 def retire(estate: Estate, change: Change, found: Iterable[Asset], cause: str) -> None:

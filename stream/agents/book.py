@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+import math
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -35,6 +36,7 @@ from stream.vault.record import open_body, seal_body
 from stream.vault.secret import Key
 
 ROWS_AT_ONCE = 2000  # about 50 ms, far below a self-lease
+HIDDEN_AGAIN_S = 20.0  # what is hidden this long is announced again: an engine's release takes 10 s at most
 
 B = TypeVar("B", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -89,7 +91,11 @@ class Book:
         self._held: dict[str, set[str]] = {}  # job → the assets by which `users` finds it
         self._due: list[tuple[float, bytes]] = []
         self._indexed: dict[bytes, float] = {}  # the deadline of each row in `_due` that still counts
-        self._links: defaultdict[str, list[Callable[[], object]]] = defaultdict(list)
+        self._keyless: deque[bytes] = deque()  # overdue rows whose page was dropped before this owner came
+        # What points to a row, to be undone once its key dies: plain values, since a million rows have them.
+        self._subject_of: dict[str, str] = {}
+        self._idempotency_of: dict[str, bytes] = {}
+        self._name_of: dict[str, tuple[str, str, str]] = {}
 
     async def rebuild(self) -> None:
         """Index every row, after a replay. Nothing else may change them meanwhile, but heartbeats must go on."""
@@ -102,9 +108,17 @@ class Book:
             elif isinstance(header, SubjectHead):
                 self._index_subject(self._read_subject(key.decode(), value))
             elif isinstance(header, JobHead):
-                self._index_job(self._read_job(key.decode(), value))
+                job = self._read_job(key.decode(), value)
+                if job.body is None and job.head.page and job.head.state.ended:
+                    self.put_aside(key)
+                else:
+                    self._index_job(job)
             elif isinstance(header, AssetHead):
-                self._index_asset(self._read_asset(key.decode(), value))
+                asset = self._read_asset(key.decode(), value)
+                if asset.body is None and asset.head.state is not AssetState.DEAD:
+                    self.put_aside(key)
+                else:
+                    self._index_asset(asset)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -172,8 +186,12 @@ class Book:
 
     def detach(self, row_id: str) -> None:
         """This row no longer belongs to anybody: its key is dying."""
-        for undo in self._links.pop(row_id, ()):
-            undo()
+        if (subject_id := self._subject_of.pop(row_id, None)) is not None:
+            self.of_subject[subject_id].discard(row_id)
+        if (digest := self._idempotency_of.pop(row_id, None)) is not None:
+            self.idempotent.pop(digest, None)
+        if (name := self._name_of.pop(row_id, None)) is not None:
+            self.subjects.pop(name, None)
 
     def discard(self) -> None:
         """The decision under way is applied, or failed: its writes are in the ledger now, or nowhere."""
@@ -201,6 +219,26 @@ class Book:
             del self._indexed[taken[-1]]
         return taken
 
+    def take(self, row_ids: Iterable[str], now: float) -> list[bytes]:
+        """Of these rows, the keys of those whose moment has come, as `take_due` returns them."""
+        keys = [key for row_id in row_ids if self._indexed.get(key := row_id.encode(), math.inf) <= now]
+        for key in keys:
+            del self._indexed[key]
+        return keys
+
+    def put_aside(self, key: bytes) -> None:
+        """This row's page was dropped: nothing of it can be read, so it can wait until everything else is served."""
+        self._keyless.append(key)
+
+    def take_aside(self, limit: int) -> list[bytes]:
+        """At most `limit` of the rows put aside."""
+        return [self._keyless.popleft() for _ in range(min(limit, len(self._keyless)))]
+
+    def page_of(self, key: bytes) -> bytes:
+        """The page that a row's header names; empty where it names none."""
+        value = self._ledger.get(key)
+        return getattr(rows.decode(value)[0], "page", b"") if value is not None else b""
+
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _get(self, row_id: str) -> bytes | None:
@@ -208,7 +246,8 @@ class Book:
         return self._fresh[key] if key in self._fresh else self._ledger.get(key)
 
     def _write(self, change: Change, row_id: str, value: bytes | None) -> None:
-        change.rows[row_id.encode()] = self._fresh[row_id.encode()] = value
+        key = row_id.encode()
+        change.rows[key] = self._fresh[key] = value
 
     def _seal(self, row_id: str, page: bytes, body: msgspec.Struct | None) -> bytes:
         if body is None:
@@ -255,11 +294,11 @@ class Book:
         waits = job.head.state is JobState.AWAITING
         due = min(job.head.due, job.head.created_at + self._await_inputs_s) if waits else job.head.due
         self.index_due(due, job.id.encode())
-        if job.body is not None and job.id not in self._links:
+        if job.body is not None and job.id not in self._subject_of:
             self._belongs(job.body.subject, job.id)
             if (digest := job.body.idempotency) and digest not in self.idempotent:
                 self.idempotent[digest] = job.id
-                self._links[job.id].append(lambda: self.idempotent.pop(digest, None))
+                self._idempotency_of[job.id] = digest
 
     def _holds(self, job: Job) -> None:
         held = {*job.body.inputs, *job.body.features, *job.body.results} if job.body is not None else set()
@@ -279,25 +318,28 @@ class Book:
         self._holds_no_more(job_id, self._held.pop(job_id, set()))
 
     def _index_asset(self, asset: Asset) -> None:
-        if asset.head.state is AssetState.HIDDEN:
-            self.hidden[asset.id] = None
-        if asset.head.state is AssetState.DEAD:
+        key, state = asset.id.encode(), asset.head.state
+        if state is AssetState.DEAD:
             self.hidden.pop(asset.id, None)
             self.dead[asset.id] = None
+            self._indexed.pop(key, None)
+        elif state is AssetState.HIDDEN:
+            self.hidden[asset.id] = None
+            self.index_due(asset.head.hidden_at + HIDDEN_AGAIN_S, key)
         else:
-            self.index_due(asset.head.due, asset.id.encode())
-        if asset.body is not None and asset.id not in self._links:
+            self.index_due(asset.head.due, key)
+        if asset.body is not None and asset.id not in self._subject_of:
             self._belongs(asset.body.subject, asset.id)
 
     def _index_subject(self, subject: Subject) -> None:
-        if subject.id not in self._links:
+        if subject.id not in self._name_of:
             name = subject.body.tenant, subject.head.app, subject.body.name
             self.subjects[name] = subject.id
-            self._links[subject.id].append(lambda: self.subjects.pop(name, None))
+            self._name_of[subject.id] = name
 
     def _belongs(self, subject_id: str, row_id: str) -> None:
         self.of_subject[subject_id].add(row_id)
-        self._links[row_id].append(lambda: self.of_subject[subject_id].discard(row_id))
+        self._subject_of[row_id] = subject_id
 
 
 def batched(items: list[T], size: int) -> Iterator[list[T]]:

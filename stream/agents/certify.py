@@ -50,27 +50,41 @@ class Certifier:
             else:
                 self.outstanding[asset.head.receipt] += 1
         if silent:
-            self.died(silent, Commit(0.0, UNKNOWN_OFFSET, self._estate.pages.root_version))
+            self.died(silent, self.unknown())
+
+    def unknown(self) -> Commit:
+        """An erasing commit that a former owner made: its root is dead, and more is not known of it."""
+        return Commit(0.0, UNKNOWN_OFFSET, self._estate.pages.root_version)
+
+    def certify(self, change: Change, assets: list[Asset], commit: Commit, unreadable_at: float) -> None:
+        """Receipts for these, which died in `commit`: their rows say DEAD, and from this change on who certifies it."""
+        estate = self._estate
+        groups: defaultdict[tuple[str, str], list[Asset]] = defaultdict(list)
+        for asset in assets:
+            groups[asset.head.app, asset.head.cause].append(asset)
+        for (app, cause), found in groups.items():
+            for portion in batched(found, PORTION):
+                index = estate.log(change, self._receipt(app, cause, commit, portion, unreadable_at))
+                self.outstanding[index] = len(portion)
+                for asset in portion:
+                    head = msgspec.structs.replace(asset.head, receipt=index, unreadable_at=unreadable_at)
+                    estate.book.put_asset(change, Asset(asset.id, head, None))
+        if groups:
+            change.then.append(lambda _: estate.sweeper.wake())
 
     def _certify(self) -> None:
         estate = self._estate
         died, self._died = self._died, []
         if estate.ledger.lost is not None:
             return  # the next owner will
-        groups: defaultdict[tuple[str, str, Commit], list[Asset]] = defaultdict(list)
+        by_commit: defaultdict[Commit, list[Asset]] = defaultdict(list)
         change, now = Change(), max(at for _, _, at in died)
         for asset_ids, commit, _ in died:
             for asset_id in asset_ids:
                 if (asset := estate.book.asset(asset_id)) is not None and asset.head.receipt < 0:
-                    groups[asset.head.app, asset.head.cause, commit].append(asset)
-        for (app, cause, commit), assets in groups.items():
-            for portion in batched(assets, PORTION):
-                index = estate.log(change, self._receipt(app, cause, commit, portion, now))
-                self.outstanding[index] = len(portion)
-                for asset in portion:
-                    head = msgspec.structs.replace(asset.head, receipt=index, unreadable_at=now)
-                    estate.book.put_asset(change, Asset(asset.id, head, None))
-        change.then.append(lambda _: estate.sweeper.wake())
+                    by_commit[commit].append(asset)
+        for commit, assets in by_commit.items():
+            self.certify(change, assets, commit, now)
         estate.commit(change)
 
     def _receipt(self, app: str, cause: str, commit: Commit, assets: list[Asset], now: float) -> Callable[[Log], Entry]:

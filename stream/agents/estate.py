@@ -12,6 +12,7 @@ import msgspec
 
 from stream.agents.book import Book
 from stream.agents.certify import Certifier
+from stream.agents.drops import Drops
 from stream.agents.watch import Watch
 from stream.audit.log import Entry, Log
 from stream.clock import Clock
@@ -79,6 +80,7 @@ class Estate:
         self.opened_at = tools.real_time()
         self.watch = Watch(base=int(self.opened_at) << 20)  # so that a sequence grows across owners too
         self.certifier = Certifier(self)
+        self.drops = Drops(self)
         self.grants: Grants
         self.closer: Closer
         self.dispatcher: Dispatcher

@@ -106,6 +106,10 @@ class Grants:
         living = (self._grants[g] for g in self._of.get(asset_id, ()))
         return any(grant.until >= self._real_time() for grant in living if not but or grant.holder != but)
 
+    def assets(self) -> list[str]:
+        """All that anybody may be reading or writing."""
+        return [asset_id for asset_id in self._of if self.held(asset_id)]
+
     async def revoke(self, asset_ids: Iterable[str]) -> None:
         """Tell every reader of these to wipe, and wait `wait_s` for their word; the silent become residues."""
         wanted = [self._grants[g] for asset_id in list(asset_ids) for g in tuple(self._of.get(asset_id, ()))]

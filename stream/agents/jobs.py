@@ -411,7 +411,9 @@ def _features_of(estate: Estate, job: Job) -> list[str]:
     return [
         asset_id
         for asset_id in maker.body.features
-        if (asset := estate.book.asset(asset_id)) is not None and asset.head.state is AssetState.STORED
+        if (asset := estate.book.asset(asset_id)) is not None
+        and asset.head.state is AssetState.STORED
+        and asset.body is not None
     ]
 
 

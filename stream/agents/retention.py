@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from stream.agents import assets, jobs
-from stream.agents.book import Asset
+from stream.agents.book import HIDDEN_AGAIN_S, Asset
 from stream.agents.estate import Estate
 from stream.events.bus import ExpireCompleted, ExpireDue
 from stream.events.rows import AssetState, JobState
@@ -19,12 +19,27 @@ _PARKED = b"parked/"
 
 
 async def run(estate: Estate) -> None:
-    """Until cancelled."""
+    """Until cancelled. Whole buckets first; then what came due before its bucket, and what was in somebody's hands."""
     while True:
-        while keys := estate.book.take_due(estate.now(), BATCH):
-            change = announce(estate, keys)
-            await estate.commit(change)
+        while keys := await _next(estate):
+            await estate.commit(announce(estate, keys))
+        estate.drops.settled()
         await asyncio.sleep(TICK_S)
+
+
+async def open_with(estate: Estate) -> None:
+    """At opening, before anything is served: what came due while nobody owned the partition dies."""
+    await estate.commit(resume(estate))
+    keys = await estate.drops.take()
+    while keys := keys or estate.book.take_due(estate.now(), BATCH):
+        if living := estate.drops.put_aside(keys):
+            await estate.commit(overdue(estate, living))
+        keys = []
+
+
+async def _next(estate: Estate) -> list[bytes]:
+    """What to announce now: first what keeps a due bucket from being dropped."""
+    return await estate.drops.take() or estate.book.take_due(estate.now(), BATCH) or estate.book.take_aside(BATCH)
 
 
 def resume(estate: Estate) -> Change:
@@ -40,9 +55,13 @@ def resume(estate: Estate) -> Change:
 
 
 def announce(estate: Estate, keys: list[bytes]) -> Change:
-    """What has come due: hidden in this commit, and said on the bus."""
+    """What has come due: hidden in this commit, and said on the bus; of what was dropped, the receipt."""
     change = Change()
-    assets.retire(estate, change, _due(estate, change, keys), DEADLINE)
+    due = _due(estate, change, keys)
+    dropped = [asset for asset in due if asset.body is None]
+    assets.retire(estate, change, [asset for asset in due if asset.body is not None], DEADLINE)
+    assets.dropped(estate, change, dropped, DEADLINE)
+    jobs.resettle(estate, change, {asset.head.job for asset in dropped})
     return change
 
 
@@ -94,7 +113,9 @@ def _due(estate: Estate, change: Change, keys: list[bytes]) -> list[Asset]:
             change.rows[key] = None
         elif key.startswith(Kind.JOB.value.encode()):
             _job(estate, change, key.decode())
-        elif (asset := estate.book.asset(key.decode())) is not None and asset.head.due <= estate.now():
+        elif (asset := estate.book.asset(key.decode())) is not None and asset.head.state is not AssetState.DEAD:
+            if asset.head.state is AssetState.HIDDEN:  # whoever was to erase it did not: it is announced again
+                estate.book.index_due(estate.now() + HIDDEN_AGAIN_S, key)
             due.append(asset)
     return due
 

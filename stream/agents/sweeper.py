@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import islice
 
 from stream import topics
 from stream.agents.book import Asset
@@ -17,6 +18,7 @@ from stream.metrics import worker as metrics
 log = logging.getLogger(__name__)
 
 BATCH = 500
+LOOKED_AT = 2 * BATCH
 AGAIN_S = 2.0
 
 
@@ -26,6 +28,7 @@ class Sweeper:
     def __init__(self, estate: Estate) -> None:
         self._estate = estate
         self._wake = asyncio.Event()
+        self._passed_over = 0  # in a row
 
     def wake(self) -> None:
         """There is something dead."""
@@ -47,17 +50,14 @@ class Sweeper:
             self._wake.clear()
 
     async def _sweep(self) -> bool:
-        """One batch; whether there was anything to do."""
-        estate, real = self._estate, self._estate.tools.real_time()
-        batch: list[Asset] = []
-        for asset_id in list(estate.book.dead)[: 2 * BATCH]:
-            asset = estate.book.asset(asset_id)
-            # Somebody with a URL may still write; until it has expired, absence would prove nothing.
-            if asset is not None and asset.head.receipt >= 0 and asset.head.urls_until <= real:
-                batch.append(asset)
-            if len(batch) >= BATCH:
-                break
+        """One batch; whether there is more to do at once."""
+        estate = self._estate
+        batch = self._ready()
         if not batch:
+            await asyncio.sleep(0)
+            if self._passed_over < len(estate.book.dead):
+                return True
+            self._passed_over = 0
             return False
         objects = {asset.head.object: asset for asset in batch}
         await estate.custody.delete(objects)
@@ -73,6 +73,25 @@ class Sweeper:
                 self._complete(change, receipt)
         await estate.commit(change)
         return len(still) < len(batch)
+
+    def _ready(self) -> list[Asset]:
+        """The next dead assets that may be swept; others go to the end of the line, so that they hold up nobody."""
+        book, real = self._estate.book, self._estate.tools.real_time()
+        ready: list[Asset] = []
+        for asset_id in list(islice(book.dead, LOOKED_AT)):
+            asset = book.asset(asset_id)
+            # Somebody with a URL may still write; until it has expired, absence would prove nothing.
+            if asset is not None and asset.head.receipt >= 0 and asset.head.urls_until <= real:
+                ready.append(asset)
+                if len(ready) == BATCH:
+                    break
+            else:
+                self._passed_over += 1
+                del book.dead[asset_id]
+                book.dead[asset_id] = None
+        if ready:
+            self._passed_over = 0
+        return ready
 
     def _complete(self, change: Change, receipt: int) -> None:
         estate, now = self._estate, self._estate.now()

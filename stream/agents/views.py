@@ -52,6 +52,10 @@ def job_view(estate: Estate, job: Job) -> api.JobView:
         eta_s=place.eta_s if place else None,
         queue_position=place.position if place else None,
         reason=head.reason,
-        assets=tuple(asset_view(estate, a) for a in estate.book.assets_of(job) if a.head.state in _SHOWN),
+        assets=tuple(
+            asset_view(estate, asset)
+            for asset in estate.book.assets_of(job)
+            if asset.head.state in _SHOWN and asset.body is not None  # else its bucket was dropped a moment ago
+        ),
         now=estate.now(),
     )

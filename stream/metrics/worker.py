@@ -8,6 +8,10 @@ TAKEOVERS = Counter("mayfly_takeovers_total", "Partitions opened by this worker"
 TAKEOVER_S = Histogram("mayfly_takeover_seconds", "From assignment to serving", buckets=(0.1, 0.3, 1, 3, 5, 10, 15))
 PARKED = Counter("mayfly_parked_total", "Events parked", ("topic", "kind"))
 SWEEP_FAILURES = Counter("mayfly_sweep_failures_total", "Rounds of the sweeper that the object store did not answer")
+DROPPED_BUCKETS = Counter("mayfly_dropped_buckets_total", "Buckets whose keys died in one commit at their deadline")
+DROP_S = Histogram(
+    "mayfly_drop_seconds", "From a bucket's deadline being seen to its keys' death", buckets=(0.03, 0.1, 0.3, 1, 3, 10)
+)
 ANSWER_S = Histogram(
     "mayfly_owner_answer_seconds", "Owner API", ("verb",), buckets=(0.002, 0.005, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 )

@@ -100,10 +100,13 @@ def deadline(of: Ceiling, *, lead_s: float = LEAD_S, width_s: int = 1) -> Deadli
     thing is refused rather than kept with less time to destroy it than a takeover may need. "Immediately" has no
     lead, because it is a step and not a moment to wait for: the caller acts first and then announces (R7).
     """
-    if math.isinf(of.at):
-        return Deadline(math.inf, math.inf, NEVER, of.clause)
-    due = max(math.floor(of.at - lead_s) // width_s * width_s, 0)
-    return Deadline(of.at, float(due), _BUCKET.pack(due), of.clause)
+    due = of.at if math.isinf(of.at) else float(max(math.floor(of.at - lead_s) // width_s * width_s, 0))
+    return Deadline(of.at, due, bucket_of(due), of.clause)
+
+
+def bucket_of(due: float) -> bytes:
+    """The label of the bucket that comes due at `due`, in seconds since the epoch."""
+    return NEVER if math.isinf(due) else _BUCKET.pack(max(math.floor(due), 0))
 
 
 def bucket_width_s(policy: Policy, data_class: str) -> int:

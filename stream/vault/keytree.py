@@ -139,6 +139,15 @@ class KeyTree:
         """(group, bucket) of all that lives: an owner drops those that are overdue before it serves anything."""
         return list(self._buckets)
 
+    def pages(self, group: bytes, bucket: bytes) -> list[bytes]:
+        """The leaf ids of a bucket: whose keys die with its drop."""
+        return [page for top in self._buckets.get((group, bucket), ()) for page, _ in top.entries()]
+
+    def place_of(self, page: bytes) -> Place | None:
+        """(group, bucket) of a living page."""
+        leaf = self._leaf(page)
+        return None if leaf is None else _place(leaf)
+
     def insert(self, group: bytes, bucket: bytes, entry: bytes, key: bytes) -> bytes:
         """Returns the page (leaf id) to keep in the asset's row: with it no index by asset is needed.
 

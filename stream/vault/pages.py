@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stream.errors import StoreUnavailable
-from stream.vault.keytree import KeyTree, Staged, wrapped_root
+from stream.vault.keytree import KeyTree, Place, Staged, wrapped_root
 from stream.vault.rootstore import RootStore, version_of
 from stream.vault.secret import Key
 
@@ -78,6 +78,18 @@ class KeyPages:
     def drop(self, group: bytes, bucket: bytes) -> None:
         """Forget every key of a bucket in the commit being staged."""
         self._tree.drop(group, bucket)
+
+    def due(self, bucket: bytes) -> list[Place]:
+        """The (group, bucket) of every bucket whose label is `bucket` or sorts before it."""
+        return [place for place in self._tree.places() if place[1] <= bucket]
+
+    def of(self, group: bytes, bucket: bytes) -> list[bytes]:
+        """The pages of a bucket."""
+        return self._tree.pages(group, bucket)
+
+    def place_of(self, page: bytes) -> Place | None:
+        """(group, bucket) of a page that lives."""
+        return self._tree.place_of(page)
 
     def count(self) -> int:
         """Live keys."""

@@ -10,8 +10,6 @@ import hmac
 import secrets
 from typing import NoReturn, Self
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.utils import Buffer
 
 from stream.errors import BrokenPromise
@@ -87,8 +85,13 @@ class Key(_Hidden):
         return cls(secrets.token_bytes(KEY_BYTES))
 
     def derive(self, purpose: bytes, salt: bytes = b"") -> Key:
-        """A key for one purpose (HKDF-SHA256, RFC 5869): what is learnt of one says nothing of the others."""
-        return Key(HKDF(SHA256(), KEY_BYTES, salt, _DERIVE + purpose).derive(self.view))
+        """A key for one purpose (HKDF-SHA256, RFC 5869): what is learnt of one says nothing of the others.
+
+        Written out, since one block of output is two HMACs: 3 µs against 12 with cryptography's HKDF object, and a
+        takeover derives one key for each row.
+        """
+        pseudorandom = hmac.digest(salt, self.view, "sha256")
+        return Key(hmac.digest(pseudorandom, _DERIVE + purpose + b"\x01", "sha256"))
 
 
 class Plaintext(_Hidden):

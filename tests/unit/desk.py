@@ -98,6 +98,8 @@ class Desk:
             for change, future in queue:
                 for page, entry in change.erase:
                     self.pages.erase(page, entry)
+                for group, bucket in change.drop:
+                    self.pages.drop(group, bucket)
                 self.events += [bus.decode(event.value)[0] for event in change.events]
                 future.set_result(Commit(self.clock.now()))
             await asyncio.sleep(0)

@@ -1,6 +1,10 @@
 import pickle
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stream.vault.secret import KEY_BYTES, Key, Plaintext, Wiped
 
@@ -46,6 +50,12 @@ def test_derived_keys_differ_by_purpose_and_salt_and_are_stable():
     assert bytes(key.derive(b"record").view).hex() == (
         "9d1b93e728d0dd8934743270664355a89cb7c5b56e8b0069ef0a6e5a6dda36a8"
     )
+
+
+@given(st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES), st.binary(max_size=200), st.binary(max_size=80))
+def test_a_derived_key_is_that_of_rfc_5869(raw, purpose, salt):
+    peer = HKDF(SHA256(), KEY_BYTES, salt, b"mayfly/derive/1/" + purpose)
+    assert bytes(Key(raw).derive(purpose, salt).view) == peer.derive(raw)
 
 
 def test_a_key_equals_only_a_key():

@@ -1,0 +1,92 @@
+"""Masses: at a bucket's moment all of its keys die in one commit, whatever their number; its rows are told afterwards.
+
+A row's own deadline is never later than its bucket's, so nothing in a due bucket may live. But a key does not die in
+somebody's hands: where a job under way, a reader or an asset on its way out has a row in it, the bucket waits, and
+those rows go first, each by itself (retention, closing).
+
+Between the drop and its row's turn an asset is unreadable, and every API says so: its deadline has passed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stream.ledger import Change, Commit
+from stream.metrics import worker as metrics
+from stream.policies.deadlines import bucket_of
+from stream.vault.keytree import Place
+
+if TYPE_CHECKING:
+    from stream.agents.estate import Estate
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, frozen=True)
+class Drop:
+    """One erasing commit that took whole buckets. Times are epoch seconds on the promise clock."""
+
+    commit: Commit
+    hidden_at: float
+    unreadable_at: float
+
+
+class Drops:
+    """One per estate. Remembers which page died when, until all of its rows have been told."""
+
+    def __init__(self, estate: Estate) -> None:
+        self._estate = estate
+        self._of: dict[bytes, Drop] = {}
+
+    def of(self, page: bytes) -> Drop | None:
+        """The drop that took this page, if it was this owner's."""
+        return self._of.get(page)
+
+    async def take(self) -> list[bytes]:
+        """Drop every due bucket that is in nobody's hands. The keys of rows that are, for retention to end."""
+        estate = self._estate
+        due = set(estate.pages.due(bucket_of(estate.now())))
+        if not due:
+            return []
+        busy: defaultdict[Place, list[str]] = defaultdict(list)
+        for row in self._in_hands():
+            place = estate.pages.place_of(estate.book.page_of(row.encode()))
+            if place in due:
+                busy[place].append(row)
+        if free := [place for place in due if place not in busy]:
+            await self._drop(free)
+        return estate.book.take((row for rows in busy.values() for row in rows), estate.now())
+
+    def put_aside(self, keys: Iterable[bytes]) -> list[bytes]:
+        """Those of these rows whose keys live; the others wait, since nothing can be read of them any more."""
+        book, living = self._estate.book, []
+        for key in keys:
+            if book.page_of(key) in self._of:
+                book.put_aside(key)
+            else:
+                living.append(key)
+        return living
+
+    def settled(self) -> None:
+        """Every row that has come due was told."""
+        self._of.clear()
+
+    def _in_hands(self) -> set[str]:
+        """What jobs under way, readers and writers hold, and what is on its way out already."""
+        book = self._estate.book
+        return {*book.active, *book.users, *book.hidden, *self._estate.grants.assets()}
+
+    async def _drop(self, places: list[Place]) -> None:
+        estate = self._estate
+        hidden_at = estate.now()
+        pages = [page for place in places for page in estate.pages.of(*place)]
+        commit = await estate.commit(Change(drop=places))
+        drop = Drop(commit, hidden_at, estate.now())
+        self._of.update(dict.fromkeys(pages, drop))
+        metrics.DROPPED_BUCKETS.inc(len(places))
+        metrics.DROP_S.observe(drop.unreadable_at - hidden_at)
+        log.info("%d buckets dropped, %d pages: unreadable", len(places), len(pages))
