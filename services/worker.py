@@ -39,6 +39,7 @@ from stream.agents.estate import Estate, Rules, Tools
 from stream.agents.estates import Estates
 from stream.agents.flow import Decide, Flow
 from stream.agents.grants import Grants
+from stream.agents.slices import Slices
 from stream.agents.sweeper import Sweeper
 from stream.audit.log import Entry, Log
 from stream.audit.signer import open_signer
@@ -108,7 +109,10 @@ async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., Non
     began = time.monotonic()
     replay = await ledger.open()
     audit = Log(partition, open_signer(state / "signing"))
+    slices = Slices()
     for leaf in replay.audit:
+        if slices.over():
+            await asyncio.sleep(0)
         audit.replay(msgspec.msgpack.decode(leaf, type=Entry))
     estate = Estate(ledger, pages, audit, tools)
     try:
@@ -132,6 +136,7 @@ async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., Non
     except BaseException:
         await estate.close()
         raise
+    estate.spawn(estate.book.open_rest(), "book", vital=True)
     estate.spawn(estate.sweeper.run(), "sweeper", vital=True)
     estate.spawn(retention.run(estate), "retention", vital=True)
     metrics.TAKEOVERS.inc()

@@ -155,8 +155,9 @@ class Estate:
 
     def _vital_ended(self, task: asyncio.Task[Any]) -> None:
         self._ended(task)
-        if not task.cancelled() and not isinstance(task.exception(), LedgerLost):
-            self.tools.end()
+        if task.cancelled() or (error := task.exception()) is None or isinstance(error, LedgerLost):
+            return
+        self.tools.end()
 
 
 def _follow(change: Change, done: asyncio.Future[Commit]) -> None:

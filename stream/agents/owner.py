@@ -85,6 +85,8 @@ async def put_consent(estate: Estate, ask: api.PutConsent) -> api.ConsentView:
     """Record or withdraw. A withdrawal ends what runs and erases what is there (G8)."""
     policy = estate.policy(ask.app)
     known = verdict.consent(policy, ask.purpose, ask.version, granted=ask.granted)
+    if not ask.granted:
+        await estate.book.complete()
     change = Change()
     who = jobs.subject(estate, change, tenant=ask.tenant, app=ask.app, name=ask.subject)
     consent = Consent(purpose=known.purpose, version=ask.version, granted=ask.granted, at=estate.now())
@@ -99,6 +101,8 @@ async def put_consent(estate: Estate, ask: api.PutConsent) -> api.ConsentView:
 async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
     """The verdict, before any byte; then rows and keys, in one commit."""
     key = digest("idempotency", ask.tenant, ask.app, ask.subject, ask.idempotency_key) if ask.idempotency_key else b""
+    if key:
+        await estate.book.complete()
     if key and (known := estate.book.idempotent.get(key)) is not None:
         job = estate.book.job(known)
         if job is not None and job.body is not None:
@@ -163,6 +167,7 @@ async def delete_job(estate: Estate, ask: api.DeleteJob) -> api.Done:
 
 async def delete_subject(estate: Estate, ask: api.DeleteSubject) -> api.Done:
     """Everything of this subject in this app, consents included."""
+    await estate.book.complete()
     who = estate.book.subjects.get((ask.tenant, ask.app, ask.subject))
     if who is not None:
         change = Change()

@@ -86,6 +86,7 @@ class Desk:
         self.estate.certifier = self.certifier  # type: ignore[assignment]
         self.estate.grants = Grants(self._acknowledge, ttl_s=10, wait_s=0.1, real_time=self.clock.now)
         self.book = self.estate.book
+        await self.book.open_rest()
         return self
 
     async def _acknowledge(self, _url: str, _grant: str) -> bool:

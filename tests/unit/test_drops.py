@@ -177,6 +177,7 @@ class TestWhatWasLeftHalfDone:
             desk.ledger, desk.pages, await_inputs_s=desk.estate.rules.await_inputs_s
         )
         await desk.book.rebuild()
+        await desk.book.open_rest()
         assert desk.book.next_due() is None  # what cannot be read keeps nobody from being served
         await done(desk, retention.open_with(desk.estate))
         assert desk.asset(found[0].id).head.state is AssetState.STORED

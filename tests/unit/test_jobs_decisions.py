@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from stream.agents import api, jobs, retention
+from stream.agents import api, jobs, retention, slices
 from stream.agents.owner import IdempotencyConflict, NotReusable, RefusedByVerdict
 from stream.events.bus import ExpireDue, GenerateCompleted, GenerateRequested, Outcome, OutputFacts, UploadReceived
 from stream.events.rows import AssetState, JobState, Stage
+from stream.ledger import LedgerLost
 from stream.vault.record import seal_body
 from tests.unit.desk import APP, TENANT, Desk
 
@@ -219,6 +221,7 @@ class TestTheBook:
         )
         again = type(desk.book)(desk.ledger, desk.pages, await_inputs_s=desk.estate.rules.await_inputs_s)
         await again.rebuild()
+        await again.open_rest()
         after = (
             dict(again.subjects),
             {key: set(value) for key, value in again.of_subject.items() if value},
@@ -228,6 +231,40 @@ class TestTheBook:
             dict(again._indexed),
         )
         assert after == before
+
+    async def test_before_all_is_indexed_reads_are_answered_and_a_deletion_waits(self, desk: Desk) -> None:
+        job, (made,) = await desk.leased(await desk.uploaded(idempotency_key="k"))
+        await desk.outcome(job, MADE)
+        await desk.heard()
+        desk.estate.book = desk.book = type(desk.book)(desk.ledger, desk.pages, await_inputs_s=1.0)
+        await desk.book.rebuild()
+        assert (await desk.ask(api.GetAsset(TENANT, APP, made.id))).id == made.id
+        assert (await desk.submit(subject="bob")).head.state is JobState.AWAITING
+        again = asyncio.create_task(desk.submit(idempotency_key="k"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        deleting = asyncio.create_task(desk.ask(api.DeleteSubject(TENANT, APP, "alice")))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not again.done()
+        assert not deleting.done()
+        assert desk.asset(made.id).head.state is AssetState.STORED
+        await desk.book.open_rest()
+        assert (await again).id == job.id
+        await deleting
+        assert desk.asset(made.id).head.state is AssetState.HIDDEN
+
+    async def test_an_owner_that_lost_its_partition_while_it_indexes_says_so(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await desk.uploaded()
+        monkeypatch.setattr(slices, "STEPS_A_LOOK", 1)
+        monkeypatch.setattr(slices, "SLICE_S", 0.0)
+        rebuilding = asyncio.create_task(desk.book.rebuild())
+        await asyncio.sleep(0)
+        desk.ledger.lost = TimeoutError()
+        with pytest.raises(LedgerLost):
+            await rebuilding
 
     async def test_a_subject_forgotten_leaves_no_name(self, desk: Desk) -> None:
         await desk.uploaded()
