@@ -31,7 +31,7 @@ from stream import topics
 from stream.events.bus import UploadReceived, bus
 from stream.ledger import Change, Ledger, Outgoing
 from stream.vault.pages import KeyPages
-from stream.vault.rootstore import FileRootStore
+from stream.vault.rootstore_file import FileRootStore
 
 IN_FLIGHT = (1, 16, 128, 1024)
 ROUND_S = 4.0

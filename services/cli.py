@@ -16,6 +16,7 @@ from services import cli_receipt, cli_status, cli_tenant
 from services.demo import run as running_demo
 from services.local import interrupts
 from services.local import up as running_up
+from services.settings import RootStoreName
 from stream.errors import MayflyError
 
 app = typer.Typer(
@@ -25,6 +26,9 @@ app = typer.Typer(
     help="The backend of five media-generation apps, in which every byte lives no longer than its app promised.",
 )
 WIDTH = 130  # of what is not a terminal, in characters
+RootStoreOption = Annotated[
+    RootStoreName, typer.Option(help="Where keys of roots are wrapped: files, or an OpenBao booted for it")
+]
 Workers = Annotated[int, typer.Option(min=1, max=16, help="How many worker processes")]
 
 
@@ -34,10 +38,15 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results")] = Path("out"),
     report: Annotated[Path | None, typer.Option(help="Write what happened as JSON to this file, too")] = None,
     workers: Workers = 1,
+    root_store: RootStoreOption = RootStoreName.FILE,
 ) -> None:
     """A photo becomes a styled picture and a dancing video, and vanishes on time. Exit 1 if a promise was broken."""
     photo = photo or samples_path("portrait.jpg")
-    found = interrupts.run(running_demo.run(photo=photo, out=out, report=report, workers=workers, console=_console()))
+    found = interrupts.run(
+        running_demo.run(
+            photo=photo, out=out, report=report, workers=workers, root_store=root_store, console=_console()
+        )
+    )
     raise typer.Exit(1 if found.broken else 0)
 
 
@@ -45,9 +54,10 @@ def demo(
 def up(
     workers: Workers = 1,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API; 0: a free one")] = 0,
+    root_store: RootStoreOption = RootStoreName.FILE,
 ) -> None:
     """Run the system in the foreground until Ctrl-C. It starts empty, and keeps nothing."""
-    interrupts.run(running_up.run(workers=workers, port=port, console=_console()))
+    interrupts.run(running_up.run(workers=workers, port=port, root_store=root_store, console=_console()))
 
 
 def _console() -> Console:

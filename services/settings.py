@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -12,6 +13,13 @@ from stream.errors import BadRequest
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class RootStoreName(StrEnum):
+    """Where the keys of the trees' roots are wrapped."""
+
+    FILE = "file"
+    OPENBAO = "openbao"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,7 +36,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     secret: str  # hex, 32 bytes: placement and id MACs
     internal_token: str  # gateway ↔ worker bearer
     tls_dir: str = ""  # CA, certificate and key for gateway ↔ worker mTLS; empty only in unit tests
-    state_dir: str  # root store, audit signing key, Faust's data
+    state_dir: str  # root store of files, audit signing key, Faust's data
+    root_store: RootStoreName = RootStoreName.FILE
+    openbao_url: str = ""  # https://host:port
+    openbao_mount: str = "mayfly"  # of a transit engine: one for each cluster, since keys are named by partition
+    openbao_token_path: str = ""  # a file, read again for each call, so that an agent may replace it
+    openbao_ca_path: str = ""  # PEM; empty: the system's
     policies_extra: str = ""  # a folder of further policies (tests)
     weights_dir: str = ""  # absolute; empty: where the engines look by themselves
     partitions: Count = 4

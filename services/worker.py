@@ -29,6 +29,7 @@ from ray_cluster.engines import registry
 from ray_cluster.pools import ClusterConfig, default_pools
 from services.clock_topic import follow_clock
 from services.owner_api import OwnerServer, revoke_at
+from services.roots import root_stores
 from services.settings import Settings, load
 from stream import topics
 from stream.agents import jobs, retention
@@ -61,7 +62,7 @@ from stream.metrics import worker as metrics
 from stream.policies import compiler
 from stream.vault.custody import S3Custody
 from stream.vault.pages import KeyPages
-from stream.vault.rootstore import FileRootStore
+from stream.vault.rootstore import RootStore
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class Wiring:
     settings: Settings
     address: str
     tools: Tools
+    roots: Callable[[int], RootStore]
     call_gateway: Callable[[str, str], Any]
     dispatcher: Dispatcher | None = None
 
@@ -97,7 +99,7 @@ async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., Non
     """Fence, replay, index; announce; let what is overdue die; only then serve."""
     settings, tools = wiring.settings, wiring.tools
     state = Path(settings.state_dir)
-    pages = KeyPages(partition, FileRootStore(state / "roots" / str(partition)))
+    pages = KeyPages(partition, wiring.roots(partition))
     ledger = Ledger(
         partition,
         pages,
@@ -183,6 +185,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             settings=settings,
             address=f"127.0.0.1:{port}",
             tools=tools,
+            roots=stack.enter_context(root_stores(settings)),
             call_gateway=await stack.enter_async_context(revoke_at(settings.tls_dir, settings.internal_token)),
         )
         app = make_app(GROUP, bootstrap=settings.kafka, partitions=settings.partitions, data_dir=data_dir)

@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
-from services.local.children import StackBusy
+from services.local.children import Children, StackBusy
 from services.local.endpoints import Endpoints
-from services.local.stack import LocalStack, sweep
+from services.local.openbao import OpenBao, start_openbao
+from services.local.stack import LocalStack, clear_ram, make_ram, sweep
 from services.local.system import System
 
 
@@ -23,19 +25,39 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-@pytest_asyncio.fixture(scope="session")
-async def stack() -> AsyncIterator[LocalStack]:
-    """Kafka and S3, served; `stack.endpoints` tells where. Use topics and object names of your own."""
+@pytest.fixture(scope="session")
+def runs() -> Path:
+    """Where run folders lie. What runs that were killed have left is ended; folders of live ones are locked."""
     runs = Path(tempfile.gettempdir()) / f"mayfly-tests-{os.getuid()}"
     runs.mkdir(mode=0o700, exist_ok=True)
-    for left in runs.iterdir():  # by runs that were killed; those of live ones are locked
+    for left in runs.iterdir():
         with suppress(StackBusy):
             sweep(left)
             shutil.rmtree(left)
+    return runs
+
+
+@pytest_asyncio.fixture(scope="session")
+async def stack(runs: Path) -> AsyncIterator[LocalStack]:
+    """Kafka and S3, served; `stack.endpoints` tells where. Use topics and object names of your own."""
     run_dir = Path(tempfile.mkdtemp(dir=runs))
     async with LocalStack(run_dir) as booted:
         yield booted
     shutil.rmtree(run_dir)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def openbao(runs: Path) -> AsyncIterator[OpenBao]:
+    """A server of its own, booted in 2 s: the tests of a root store need no other. Use `cluster()` of your own."""
+    run_dir = Path(tempfile.mkdtemp(dir=runs))
+    children, ram = Children(run_dir), make_ram(run_dir)
+    try:
+        yield await start_openbao(children, data=ram / "openbao")
+    finally:
+        await children.stop()
+        clear_ram(run_dir)
+        children.release()
+        shutil.rmtree(run_dir)
 
 
 @pytest_asyncio.fixture(scope="session")

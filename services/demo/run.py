@@ -21,9 +21,10 @@ from services.local.home import run_dir
 from services.local.stack import LocalStack
 from services.local.system import System
 from services.local.up import RAY_CPUS
+from services.roots import claim_of
+from services.settings import RootStoreName
 from stream.errors import BadRequest
 from stream.policies import compiler
-from stream.vault.rootstore import FileRootStore
 
 APP: Final = "genzo"
 
@@ -34,7 +35,9 @@ class BadPath(BadRequest):
     kind: ClassVar[str] = "bad-path"
 
 
-async def run(*, photo: Path, out: Path, report: Path | None, workers: int, console: Console) -> Report:
+async def run(
+    *, photo: Path, out: Path, report: Path | None, workers: int, root_store: RootStoreName, console: Console
+) -> Report:
     """The whole demo. Raises a MayflyError where it cannot go on; broken promises are in the report."""
     began = time.monotonic()
     data, out = _prepare(photo, out)
@@ -43,11 +46,13 @@ async def run(*, photo: Path, out: Path, report: Path | None, workers: int, cons
         async with AsyncExitStack() as closing:
             with console.status("Booting Kafka, S3, Ray, a gateway and workers …"):
                 stack = await closing.enter_async_context(LocalStack(run_dir(), ray_cpus=RAY_CPUS))
-                system = await closing.enter_async_context(System(stack, workers=workers, demo_clock=True))
+                system = await closing.enter_async_context(
+                    System(stack, workers=workers, demo_clock=True, root_store=root_store)
+                )
             boot_s = time.monotonic() - began
             parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stack.seconds.items() if name != "all")
             console.print(f"  up in {boot_s:.1f} s ({parts}) at {system.url}", highlight=False)
-            console.print(f"  root store {FileRootStore.claim}", style="dim", highlight=False)
+            console.print(f"  root store {claim_of(system.settings)}", style="dim", highlight=False)
             _, key = await system.tenant(APP)
             client = await closing.enter_async_context(Client(system.url, key, APP))
             witness = await closing.enter_async_context(Witness(system.settings))

@@ -16,6 +16,7 @@ import msgspec
 from services.local.children import Children
 from services.local.endpoints import FILE_NAME, Endpoints
 from services.local.kafka import start_kafka
+from services.local.openbao import OpenBao, start_openbao
 from services.local.ray_head import Ray, start_ray
 from services.local.s3 import S3, start_s3
 from stream.errors import MayflyError, StoreUnavailable
@@ -24,7 +25,7 @@ RAM: Final = Path("/dev/shm")  # noqa: S108 - a tmpfs is the point: nothing belo
 RAM_PREFIX: Final = "mayfly-"
 RAM_LINK: Final = "ram"
 DATA: Final = ("kafka", "s3")
-OURS: Final = ("kafka", "s3", "ray")
+OURS: Final = ("kafka", "s3", "ray", "openbao")
 
 DISK_BYTES: Final = 512 << 20
 RAM_BYTES: Final = 512 << 20
@@ -41,7 +42,7 @@ class NoRoom(StoreUnavailable):
 
 
 class LocalStack:
-    """Kafka, S3 and, if asked for, a Ray head. Ready means served; leaving ends every process.
+    """Kafka, S3 and, if asked for, a Ray head and an OpenBao. Ready means served; leaving ends every process.
 
     `children` is open for more: what a caller starts there ends before the stores do.
     """
@@ -59,6 +60,7 @@ class LocalStack:
         self._bucket = bucket
         self._ray_cpus = ray_cpus
         self._keep = keep
+        self._openbao: OpenBao | None = None
 
     async def __aenter__(self) -> Self:
         """Boot all at once. Raises StackBusy, NoRoom, ChildFailed or MissingPart, and leaves nothing running."""
@@ -90,6 +92,12 @@ class LocalStack:
             self._publish(await self._timed("ray", start_ray(self.children, temp_dir=self.ram / "ray", cpus=cpus)))
         return self.endpoints
 
+    async def openbao(self) -> OpenBao:
+        """Boot the root store unless it runs already. It starts empty, and keeps nothing: its raft lies in memory."""
+        if self._openbao is None:
+            self._openbao = await self._timed("openbao", start_openbao(self.children, data=self.ram / "openbao"))
+        return self._openbao
+
     def _check_room(self) -> None:
         for path, wanted in ((self.run_dir, DISK_BYTES), (RAM, RAM_BYTES)):
             free = shutil.disk_usage(path).free
@@ -97,8 +105,7 @@ class LocalStack:
                 raise NoRoom(f"expected {wanted >> 20} MiB free at {path}, got {free >> 20} MiB: make room there")
 
     async def _boot(self) -> None:
-        self.ram = Path(tempfile.mkdtemp(prefix=RAM_PREFIX, dir=RAM))
-        (self.run_dir / RAM_LINK).symlink_to(self.ram)
+        self.ram = make_ram(self.run_dir)
         async with asyncio.TaskGroup() as group:
             kafka = group.create_task(self._timed("kafka", start_kafka(self.children)))
             s3 = group.create_task(self._timed("s3", start_s3(self.children, bucket=self._bucket, sockets=self.ram)))
@@ -135,13 +142,13 @@ class LocalStack:
             await self.children.stop([child.name for child in self.children.running() if child.name not in OURS])
         finally:
             await self.children.stop()
-            _clear_ram(self.run_dir)
+            clear_ram(self.run_dir)
             (self.run_dir / FILE_NAME).unlink(missing_ok=True)
             self.children.release()
 
     def _clear(self) -> None:
         """What a killed run left in memory goes; its data too, unless they are wanted."""
-        _clear_ram(self.run_dir)
+        clear_ram(self.run_dir)
         (self.run_dir / FILE_NAME).unlink(missing_ok=True)
         if not self._keep:
             for name in DATA:
@@ -151,12 +158,20 @@ class LocalStack:
 def sweep(run_dir: Path) -> list[str]:
     """End what a killed parent left running and in memory; the names of the children. Raises StackBusy."""
     children = Children(run_dir)
-    _clear_ram(run_dir)
+    clear_ram(run_dir)
     children.release()
     return children.swept
 
 
-def _clear_ram(run_dir: Path) -> None:
+def make_ram(run_dir: Path) -> Path:
+    """A folder of the run in memory, which `clear_ram` finds again."""
+    ram = Path(tempfile.mkdtemp(prefix=RAM_PREFIX, dir=RAM))
+    (run_dir / RAM_LINK).symlink_to(ram)
+    return ram
+
+
+def clear_ram(run_dir: Path) -> None:
+    """Remove it, if there is one."""
     link = run_dir / RAM_LINK
     if link.is_symlink():
         target = link.readlink()

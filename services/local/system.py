@@ -25,7 +25,7 @@ from services.local.home import weights_dir
 from services.local.ports import free_ports
 from services.local.processes import Child
 from services.local.stack import LocalStack
-from services.settings import Settings, save
+from services.settings import RootStoreName, Settings, save
 from stream import topics
 from stream.errors import StoreUnavailable
 
@@ -83,6 +83,13 @@ class System:
             "weights_dir": str(weights_dir()),
             "demo_clock": self._demo_clock,
         } | self._overrides
+        if values.get("root_store") is RootStoreName.OPENBAO and not values.get("openbao_url"):
+            cluster = await (await self.stack.openbao()).cluster()
+            values |= {
+                "openbao_url": cluster.url,
+                "openbao_mount": cluster.mount,
+                "openbao_token_path": cluster.token_path,
+            }
         self.settings = Settings(**values)
         self._env = {**HYGIENE, "MAYFLY_SETTINGS": str(self.folder / SETTINGS_FILE)}
         save(self.settings, self.folder / SETTINGS_FILE)

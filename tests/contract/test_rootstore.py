@@ -1,22 +1,46 @@
-"""What every root store must do. An adapter joins by adding a factory: folder and partition in, store out."""
+"""What every root store must do. An adapter joins by adding a fixture: a function from a partition to its store."""
 
 import asyncio
+import contextlib
 import os
+import re
+import socket
 from pathlib import Path
 
+import httpx
 import pytest
+import pytest_asyncio
 
-from stream.vault.rootstore import FileRootStore, RootGone, RootStoreUnavailable, version_of
+from stream.vault.openbao import Transit
+from stream.vault.rootstore import RootGone, RootStoreUnavailable, Why, version_of
+from stream.vault.rootstore_file import FileRootStore
+from stream.vault.rootstore_openbao import OpenBaoRootStore
 
-FACTORIES = {
-    "file": lambda folder, partition: FileRootStore(folder / str(partition)),
-}
+
+@pytest.fixture
+def file(tmp_path):
+    return lambda partition: FileRootStore(tmp_path / "roots" / str(partition))
 
 
-@pytest.fixture(params=FACTORIES)
-def reopen(request, tmp_path):
+@pytest_asyncio.fixture
+async def bao(openbao):
+    cluster = await openbao.cluster()
+    transits = []
+
+    def make(partition):
+        transits.append(Transit(cluster.url, mount=cluster.mount, token_path=Path(cluster.token_path)))
+        return OpenBaoRootStore(transits[-1], partition)
+
+    yield make
+    for transit in transits:
+        transit.close()
+
+
+@pytest.fixture(params=["file", "bao"])
+def reopen(request):
     """Opens the store of a partition, as another process would."""
-    return lambda partition=0: FACTORIES[request.param](tmp_path / "roots", partition)
+    make = request.getfixturevalue(request.param)
+    return lambda partition=0: make(partition)
 
 
 @pytest.fixture
@@ -136,3 +160,139 @@ async def test_a_folder_that_cannot_be_is_the_stores_failure(tmp_path):
     for work in (store.used(), store.wrap(KEY), store.destroy_before(b"file:v2:")):
         with pytest.raises(RootStoreUnavailable):
             await work
+
+
+# -- only of OpenBao ---------------------------------------------------------------------------------------------
+
+
+class Lossy:
+    """A way to a server that loses the answers to requests whose line contains `losing`: they are done, unheard."""
+
+    def __init__(self, url):
+        self._port, self.losing, self.lost = int(url.rpartition(":")[2]), b"", 0
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_exc):
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader, writer):
+        beyond_reader, beyond = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            while line := await reader.readline():
+                head = line + await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"(?i)content-length: (\d+)", head)
+                beyond.write(head + await reader.readexactly(int(length[1]) if length else 0))
+                answer = await beyond_reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"(?i)content-length: (\d+)", answer)
+                answer += await beyond_reader.readexactly(int(length[1]) if length else 0)
+                if self.losing and self.losing in line:
+                    self.losing, self.lost = b"", self.lost + 1
+                    return
+                writer.write(answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            beyond.close()
+            writer.close()
+
+
+@pytest_asyncio.fixture
+async def cluster(openbao):
+    return await openbao.cluster()
+
+
+@pytest.fixture
+def at(cluster):
+    """A store of partition 0 by way of an address, with a token, for as long as the test runs."""
+    with contextlib.ExitStack() as closing:
+
+        def make(url=cluster.url, *, mount=cluster.mount, token=cluster.token_path, answer_s=5.0):
+            transit = Transit(url, mount=mount, token_path=Path(token), answer_s=answer_s)
+            return OpenBaoRootStore(closing.enter_context(contextlib.closing(transit)), 0)
+
+        yield make
+
+
+@pytest.mark.parametrize("losing", [b"GET ", b"POST ", b"/encrypt/", b"/config", b"DELETE "])
+@pytest.mark.parametrize("first", [True, False])
+async def test_an_answer_lost_on_its_way_harms_nothing(cluster, at, losing, first):
+    """On a fresh connection the caller hears of it and asks again; on a kept one it was asked again for them."""
+    async with Lossy(cluster.url) as way:
+        store = at(way.url)
+        old = await at().wrap(OTHER)
+        if not first:
+            await store.used()
+        way.losing = losing
+        while not way.lost:
+            with contextlib.suppress(RootStoreUnavailable):
+                await store.destroy_before(await store.wrap(KEY))
+        wrapped = await store.wrap(KEY)
+        await store.destroy_before(wrapped)
+        assert await store.unwrap(wrapped) == KEY
+        with pytest.raises(RootGone):
+            await at().unwrap(old)
+
+
+async def test_what_keeps_it_from_answering_is_told_apart(cluster, at, tmp_path):
+    wrong = tmp_path / "token"
+    wrong.write_text("s.wrong")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        cases = [
+            (at("http://127.0.0.1:1"), Why.UNREACHABLE),
+            (at(f"http://127.0.0.1:{mute.getsockname()[1]}", answer_s=0.2), Why.SILENT),
+            (at(token=wrong), Why.REFUSED),
+            (at(token=tmp_path / "none"), Why.REFUSED),
+            (at(mount="another"), Why.REFUSED),  # the policy names our own
+        ]
+        for store, why in cases:
+            for work in (store.used, lambda store=store: store.wrap(KEY)):
+                with pytest.raises(RootStoreUnavailable) as caught:
+                    await work()
+                assert caught.value.why is why
+                assert "s.wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [(503, Why.SEALED), (403, Why.REFUSED), (500, Why.WRONG), (418, Why.WRONG), (200, Why.WRONG)],
+)
+async def test_a_server_that_answers_otherwise_is_no_root_store(at, status, why):
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d Such\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]" % status)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        store = at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", answer_s=0.3)
+        with pytest.raises(RootStoreUnavailable) as caught:
+            await store.used()
+        assert caught.value.why is why
+
+
+async def test_an_answer_in_pieces_is_read_whole(at):
+    """More names than fit the buffer: the server sends them in chunks."""
+    store = at()
+    await asyncio.gather(*(OpenBaoRootStore(store._transit, n)._make(f"v1-{'0' * 100}") for n in range(1, 160)))
+    wrapped = await store.wrap(KEY)
+    assert await store._names() == [version_of(wrapped).removeprefix("openbao:")]
+
+
+async def test_a_workers_token_cannot_take_a_key_out(cluster):
+    """It can neither read a key's settings, nor export it, nor make one that could be exported."""
+    headers = {"X-Vault-Token": Path(cluster.token_path).read_text()}
+    async with httpx.AsyncClient(base_url=f"{cluster.url}/v1/{cluster.mount}/", headers=headers) as http:
+        assert (await http.post("keys/root-0.v1-x", json={"type": "aes256-gcm96"})).status_code == 200
+        refused = [
+            await http.get("keys/root-0.v1-x"),
+            await http.get("export/encryption-key/root-0.v1-x"),
+            await http.get("backup/root-0.v1-x"),
+            await http.post("keys/root-0.v1-x/config", json={"exportable": True}),
+            await http.post("keys/other", json={"type": "aes256-gcm96", "exportable": True}),
+            await http.post("keys/root-0.v1-x/rotate"),
+        ]
+        assert [answer.status_code for answer in refused] == [403] * len(refused)

@@ -30,7 +30,7 @@ from stream.ledger import (
     fenced,
 )
 from stream.vault.pages import KeyPages, KeysTopicLost
-from stream.vault.rootstore import FileRootStore
+from stream.vault.rootstore_file import FileRootStore
 
 pytestmark = pytest.mark.stack
 

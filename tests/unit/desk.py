@@ -23,7 +23,7 @@ from stream.ids import Kind, Mint
 from stream.ledger import Change, Commit, Ledger
 from stream.policies import compiler
 from stream.vault.pages import KeyPages
-from stream.vault.rootstore import FileRootStore
+from stream.vault.rootstore_file import FileRootStore
 
 POLICIES = Path(__file__).parent.parent / "policies"
 APP, TENANT = "testapp", "tenant"
