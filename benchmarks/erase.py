@@ -58,7 +58,8 @@ from stream.vault.courier import Courier
 from stream.vault.custody import S3Custody
 from stream.vault.keynode import ROOT, DamagedTree, Level, unseal
 from stream.vault.keytree import wrapped_root
-from stream.vault.rootstore import FileRootStore, RootGone, RootStore
+from stream.vault.rootstore import RootGone, RootStore
+from stream.vault.rootstore_file import FileRootStore
 
 APP, TENANT = "genzo", "tenant"
 ASSETS_PER_SUBJECT = 10
@@ -181,7 +182,7 @@ class Bench:
             return True  # nobody reads
 
         dispatcher = Dispatcher(None, "bench", owner=lambda _: None, pool=str, cost_s=lambda _: 1.0)  # type: ignore[arg-type]
-        wiring = Wiring(self.settings, "127.0.0.1:0", tools, gateway, dispatcher)
+        wiring = Wiring(self.settings, "127.0.0.1:0", tools, self.roots, gateway, dispatcher)
         lost: list[BaseException] = []
         estate = await open_estate(wiring, partition, lambda _, error: lost.append(error))
         agent = asyncio.create_task(self._expire(estate))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from stream.vault.rootstore import RootStore
 from stream.vault.rootstore_file import FileRootStore
 from stream.vault.rootstore_openbao import OpenBaoRootStore
 
-log = logging.getLogger(__name__)
-
 
 def claim_of(settings: Settings) -> str:
     """What destroying a root promises with this store, in a sentence."""
@@ -23,8 +20,7 @@ def claim_of(settings: Settings) -> str:
 
 @contextlib.contextmanager
 def root_stores(settings: Settings) -> Iterator[Callable[[int], RootStore]]:
-    """Partition → its root store. Says what the store promises. Raises BadSettings."""
-    log.warning("root store %s", claim_of(settings))
+    """Partition → its root store. Raises BadSettings."""
     if settings.root_store is RootStoreName.FILE:
         folder = Path(settings.state_dir) / "roots"
         yield lambda partition: FileRootStore(folder / str(partition))

@@ -29,7 +29,7 @@ from ray_cluster.engines import registry
 from ray_cluster.pools import ClusterConfig, default_pools
 from services.clock_topic import follow_clock
 from services.owner_api import OwnerServer, revoke_at
-from services.roots import root_stores
+from services.roots import claim_of, root_stores
 from services.settings import Settings, load
 from stream import topics
 from stream.agents import jobs, retention
@@ -157,6 +157,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
     """All parts of a worker, connected to everything but the Kafka group."""
     data_dir = Path(settings.state_dir) / "faust" / str(os.getpid())
     data_dir.mkdir(parents=True, exist_ok=True)
+    log.warning("root store %s", claim_of(settings))
     clock = clock_of(settings)
     custody = S3Custody(settings.s3_url, settings.s3_access_key, settings.s3_secret_key, settings.bucket)
     async with custody, contextlib.AsyncExitStack() as stack:

@@ -31,6 +31,7 @@ from stream.audit.receipts import Absent
 from stream.errors import BadRequest, MayflyError
 from stream.events.rows import JobState
 from stream.policies.model import Policy
+from stream.vault.rootstore import number_of
 
 SUBJECT: Final = "demo-user"
 PURPOSE: Final = "face_processing"
@@ -232,7 +233,7 @@ class Story:
         receipts = await asyncio.gather(*map(self._receipt, assets))
         await self._witness.settle()
         objects = await self._witness.objects()
-        erasures = [self._erasure(asset, *of, objects) for asset, of in zip(assets, receipts, strict=True)]
+        erasures = [await self._erasure(asset, *of, objects) for asset, of in zip(assets, receipts, strict=True)]
         self.erasures += erasures
         self.broken += [sentence for each in erasures for sentence in broken(each)]
         return erasures
@@ -256,7 +257,7 @@ class Story:
             return str(path), b"", str(error)
         return str(path), file, ""
 
-    def _erasure(self, asset: Tracked, path: str, file: bytes, unproven: str, objects: set[str]) -> Erasure:
+    async def _erasure(self, asset: Tracked, path: str, file: bytes, unproven: str, objects: set[str]) -> Erasure:
         terms, view = asset.terms, asset.view
         assert terms is not None
         found = Erasure(
@@ -280,14 +281,14 @@ class Story:
             return found
         proof = verify(file, view.id, view.salt)
         hidden_at = proof.receipt.t_hidden_ms / MS
-        version = int(proof.receipt.root_version.rpartition(":v")[2])
+        version = number_of(proof.receipt.root_version)
         return msgspec.structs.replace(
             found,
             due=view.due if terms.ends is Ends.DEADLINE else hidden_at,  # an event's moment is the commit that hides
             hidden_at=hidden_at,
             unreadable_at=proof.receipt.t_unreadable_ms / MS,
             gone_at=_gone_ms(proof.absent) / MS,
-            older_root_left=self._witness.oldest_root(proof.receipt.partition) < version,
+            older_root_left=await self._witness.oldest_root(proof.receipt.partition) < version,
         )
 
     # -- what to wait for ----------------------------------------------------------------------------------------

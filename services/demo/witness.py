@@ -1,15 +1,15 @@
-"""What the stores themselves hold, past every API: the bucket, the ledger's topic, the root store's folder."""
+"""What the stores themselves hold, past every API: the bucket, the ledger's topic, the root store."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.local import s3
+from services.roots import root_stores
 from services.settings import Settings
 from stream import topics
 from stream.events.rows import AssetHead, rows
@@ -72,10 +72,10 @@ class Witness:
             lambda: {str(each.object_name) for each in self._s3.list_objects(self._settings.bucket, recursive=True)}
         )
 
-    def oldest_root(self, partition: int) -> int:
+    async def oldest_root(self, partition: int) -> int:
         """The lowest root version of the partition that is not destroyed."""
-        folder = Path(self._settings.state_dir) / "roots" / str(partition)
-        return min(int(file.name[1:]) for file in folder.glob("v*"))
+        with root_stores(self._settings) as stores:
+            return min(await stores(partition).versions())
 
     async def _read(self) -> None:
         while True:

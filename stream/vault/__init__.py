@@ -2,6 +2,6 @@
 
 Read in this order: `secret` (what hides its repr), `stream_seal` (media), `record` (bodies of rows and events),
 `envelope` (a key for one recipient), `presign`, `courier` and `custody` (where ciphertext waits), then where keys
-live and die: `keynode`, `keytree`, `rootstore`, `pages`.
+live and die: `keynode`, `keytree`, `rootstore` (of files, or in `openbao`), `pages`.
 `docs/sealing.md` gives every format byte by byte, with test vectors.
 """

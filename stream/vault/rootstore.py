@@ -29,6 +29,10 @@ class RootStore(Protocol):
         """
         ...
 
+    async def versions(self) -> list[int]:
+        """The numbers of the versions that live: for whoever checks that older ones do not."""
+        ...
+
     async def wrap(self, key: bytes) -> bytes:
         """`key` (32 bytes) wrapped under a version that nobody used before, which the result names (`version_of`)."""
         ...
@@ -71,3 +75,9 @@ class RootStoreUnavailable(StoreUnavailable):
 def version_of(wrapped: bytes) -> str:
     """The version's name as receipts state it, such as `file:v12`: the first two of a wrapped key's three parts."""
     return b":".join(wrapped.split(b":", 2)[:2]).decode("ascii", "replace")
+
+
+def number_of(version: str) -> int:
+    """12 of `file:v12` or `openbao:v12-…`: the order of the versions of one store. 0 for what names none."""
+    digits = version.rpartition(":v")[2].partition("-")[0]
+    return int(digits) if digits.isdecimal() else 0

@@ -46,6 +46,10 @@ class FileRootStore:
         """See RootStore."""
         return await self._threaded(self._confirmed)
 
+    async def versions(self) -> list[int]:
+        """See RootStore."""
+        return await self._threaded(self._versions)
+
     async def wrap(self, key: bytes) -> bytes:
         """See RootStore."""
         return await self._threaded(self._wrap, key)

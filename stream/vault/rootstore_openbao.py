@@ -69,9 +69,13 @@ class OpenBaoRootStore:
         """See RootStore."""
         return "used" in await self._names()
 
+    async def versions(self) -> list[int]:
+        """See RootStore."""
+        return [number for name in await self._names() if (number := _number(name))]
+
     async def wrap(self, key: bytes) -> bytes:
         """See RootStore."""
-        version = f"v{max(map(_number, await self._names()), default=0) + 1}-{secrets.token_hex(MARK_BYTES)}"
+        version = f"v{max(await self.versions(), default=0) + 1}-{secrets.token_hex(MARK_BYTES)}"
         await self._make(version)
         body = bytearray(b'{"plaintext":"%s"}' % bytes(_TEXT_BYTES))
         with memoryview(body) as view:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from stream.vault.openbao import Transit
-from stream.vault.rootstore import RootGone, RootStoreUnavailable, Why, version_of
+from stream.vault.rootstore import RootGone, RootStoreUnavailable, Why, number_of, version_of
 from stream.vault.rootstore_file import FileRootStore
 from stream.vault.rootstore_openbao import OpenBaoRootStore
 
@@ -81,8 +81,12 @@ async def test_attempts_at_the_same_moment_get_different_versions(reopen):
 
 
 async def test_destroys_older_versions_only(store, reopen):
+    assert await store.versions() == []
     old, present, newer = [await store.wrap(key) for key in (KEY, OTHER, KEY)]
     await store.destroy_before(present)
+    numbers = [number_of(version_of(each)) for each in (old, present, newer)]
+    assert numbers == sorted({*numbers})
+    assert sorted(await reopen().versions()) == numbers[1:]
     with pytest.raises(RootGone, match=version_of(old)):
         await reopen().unwrap(old)
     assert await store.unwrap(present) == OTHER

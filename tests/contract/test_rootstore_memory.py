@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import os
 import secrets
+import ssl
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-from services.local.openbao import OpenBao
+from services.local.openbao import Cluster, OpenBao
 from services.local.system import HYGIENE
-from stream.vault.openbao import decode64, encode64, size64
+from stream.vault.openbao import Transit, decode64, encode64, size64
+from stream.vault.rootstore import RootStoreUnavailable
+from stream.vault.rootstore_openbao import OpenBaoRootStore
 
 MASK = 0x5A
 TIMES = 20
@@ -43,15 +57,16 @@ sys.stdin.read()
 """
 
 
-async def found_in_a_worker(openbao: OpenBao, *, planted: bool) -> int:
-    cluster = await openbao.cluster()
+async def found_in_a_worker(cluster: Cluster, *, ca_path: str = "", hygiene: bool = True, planted: bool = False) -> int:
+    arguments = (cluster.url, cluster.mount, cluster.token_path, ca_path, "planted" if planted else "clean")
+    return await asyncio.to_thread(_found, arguments, HYGIENE if hygiene else {})
+
+
+def _found(arguments: tuple[str, ...], hygiene: dict[str, str]) -> int:
     key = secrets.token_bytes(32)
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", CHILD.format(mask=MASK, times=TIMES)),
-            *(cluster.url, cluster.mount, cluster.token_path, "", "planted" if planted else "clean"),
-        ],
-        env={**os.environ, **HYGIENE},
+        [sys.executable, "-c", CHILD.format(mask=MASK, times=TIMES), *arguments],
+        env={**os.environ, **hygiene},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -86,12 +101,59 @@ def occurrences(pid: int, needle: bytes) -> int:
     return found
 
 
-async def test_no_text_of_a_root_key_stays(openbao: OpenBao) -> None:
-    assert await found_in_a_worker(openbao, planted=False) == 0
+@pytest.mark.parametrize("hygiene", [True, False])
+async def test_no_text_of_a_root_key_stays(openbao: OpenBao, hygiene: bool) -> None:
+    assert await found_in_a_worker(await openbao.cluster(), hygiene=hygiene) == 0
 
 
 async def test_a_planted_copy_is_found(openbao: OpenBao) -> None:
-    assert await found_in_a_worker(openbao, planted=True) >= 1
+    assert await found_in_a_worker(await openbao.cluster(), planted=True) >= 1
+
+
+async def test_none_stays_when_it_went_through_tls(openbao: OpenBao, tmp_path: Path) -> None:
+    async with behind_tls(openbao, tmp_path) as cluster:
+        assert await found_in_a_worker(cluster, ca_path=str(tmp_path / "ca.pem")) == 0
+
+
+async def test_a_server_that_our_ca_did_not_sign_is_told_nothing(openbao: OpenBao, tmp_path: Path) -> None:
+    async with behind_tls(openbao, tmp_path) as cluster:
+        transit = Transit(cluster.url, mount=cluster.mount, token_path=Path(cluster.token_path))
+        with contextlib.closing(transit), pytest.raises(RootStoreUnavailable, match="SSLCertVerificationError"):
+            await OpenBaoRootStore(transit, 0).used()
+
+
+@asynccontextmanager
+async def behind_tls(openbao: OpenBao, folder: Path) -> AsyncIterator[Cluster]:
+    """The same server, spoken to by TLS under a CA of our own (`ca.pem` in the folder)."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "ca.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "node.pem").write_bytes(certificate.public_bytes(Encoding.PEM) + private)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "node.pem")
+
+    async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while some := await source.read(4096):
+            target.write(some)
+        target.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        beyond, back = await asyncio.open_connection("127.0.0.1", int(cluster.url.rpartition(":")[2]))
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(carry(reader, back), carry(beyond, writer))
+
+    cluster = await openbao.cluster()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield msgspec.structs.replace(cluster, url=f"https://localhost:{port}")
 
 
 @pytest.mark.parametrize("size", range(40))
