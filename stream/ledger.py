@@ -11,8 +11,8 @@ Why one can trust it:
 - A fenced owner cannot write. It may not read either: `check()` fails once no commit was acknowledged for
   `SELF_LEASE_S` (CLOCK_BOOTTIME counts a suspended machine), which is less than the group session, so a successor
   cannot exist before. Heartbeat commits keep the lease, and make Kafka roll segments so that compaction never starves.
-- An erasing commit's future resolves only when the older roots are destroyed (decision 7), and they are destroyed only
-  once this commit's marker is in `keys`: the coordinator answers earlier, from a log that is not flushed.
+- A commit that changes keys is acknowledged only once its marker is in `keys`: the coordinator answers earlier, from a
+  log that is not flushed. An erasing one then destroys the older roots (decision 7) before its future resolves.
 """
 
 from __future__ import annotations
@@ -338,6 +338,10 @@ class Ledger:
         commit = await self._transact(own, owners, events)
         if staged.erasing:
             commit = Commit(commit.at, commit.keys_offset, await self._forget_older(commit.keys_offset))
+        elif len(staged.nodes):
+            # Its keys are used from now on. Were the commit lost with its marker in a power cut, they would be in no
+            # tree that a deadline drops, but in an aborted record that opens as long as its page lives.
+            await self._marked(commit.keys_offset)
         self._acked_at = began  # when it began: what a successor does after that, this commit has not seen
         return commit
 
@@ -431,9 +435,13 @@ class Ledger:
         self._acked_at = began
 
     async def _forget_older(self, keys_offset: int) -> str:
+        await self._marked(keys_offset)
+        return await self.pages.destroy_older()
+
+    async def _marked(self, keys_offset: int) -> None:
+        """Until the marker of the commit that wrote this offset is in `keys`, which is flushed: it cannot be undone."""
         while await self._end(topics.KEYS) <= keys_offset:
             pass  # each look is a round trip, and the marker is 1 to 2 ms away
-        return await self.pages.destroy_older()
 
     async def _end(self, topic: str) -> int:
         """The read-committed end (last stable offset) of this partition of a topic."""

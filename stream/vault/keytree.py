@@ -5,9 +5,11 @@ needs) → leaf, the page that an asset's row names. Each node is sealed under a
 is wrapped by a root store outside Kafka (rootstore.py).
 
 Invariant: whatever was ever sealed under the *present* key of a node names only live entries, or present keys of
-living children. An insert keeps it: its leaf is rewritten under the same key, and no ancestor unless a leaf opens. A
-removal breaks it for its node, and a node's new key breaks it for the parent: so a removal re-keys the path up to and
-with the root. No node ever changes its parent, none is split or merged: there is nothing else to prove.
+living children, or keys that never sealed anything. An insert keeps it: its leaf is rewritten under the same key, and
+no ancestor unless a leaf opens; if its commit aborts, a key stays in the log that was never used. A removal breaks it
+for its node, and a node's new key breaks it for the parent: so a removal re-keys the path up to and with the root. So
+does whatever puts a *used* key into another page, since that commit too may abort. No node ever changes its parent,
+none is split or merged: there is nothing else to prove.
 
 How an owner commits, in this order:
   1. apply erasures (never before: a commit in between would write the page without them under its old key);
@@ -192,15 +194,26 @@ class KeyTree:
             self._remove(top.parent, top.id)
         return dropped
 
-    def move(self, page: bytes, entry: bytes, group: bytes, bucket: bytes) -> bytes | None:
-        """Into another page (an asset is kept, a hold begins), whose id is returned; None if it was erased before.
+    def copy(self, page: bytes, entry: bytes, group: bytes, bucket: bytes) -> bytes | None:
+        """The first half of a move: into another page too, whose id is returned; None if it was erased before.
 
-        The page left behind is re-keyed, or the old bucket's copies would still hold the key: an erasing commit.
+        Erase the entry from `page` in the same commit. The page that takes it is re-keyed as well, unlike at an
+        insert: this key has been used, and if the commit aborts, its record stays in the log. Under the present key of
+        that page it would open for as long as the page lives, also after the entry was erased from where it still lies.
         """
         if (key := self.get(page, entry)) is None:
             return None
         target = self.insert(group, bucket, entry, key)
-        self.erase(page, entry)
+        self._rekey.add(self._nodes[target])
+        return target
+
+    def move(self, page: bytes, entry: bytes, group: bytes, bucket: bytes) -> bytes | None:
+        """Into another page (an asset is kept, a hold begins), whose id is returned; None if it was erased before.
+
+        Both pages are re-keyed, the one left behind because the old bucket's copies would still hold the key.
+        """
+        if (target := self.copy(page, entry, group, bucket)) is not None:
+            self.erase(page, entry)
         return target
 
     def stage(self) -> Staged:

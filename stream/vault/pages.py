@@ -71,6 +71,10 @@ class KeyPages:
         raw = self._tree.get(page, entry) if page else None
         return None if raw is None else Key(raw)
 
+    def copy(self, page: bytes, entry: bytes, group: bytes, bucket: bytes) -> bytes | None:
+        """A key in another page too (its id), or None: erased. The change that says so erases it from `page`."""
+        return self._tree.copy(page, entry, group, bucket)
+
     def erase(self, page: bytes, entry: bytes) -> None:
         """Forget one key in the commit being staged; nothing happens where it is forgotten already."""
         self._tree.erase(page, entry)
