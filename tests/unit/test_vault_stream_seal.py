@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.vault.blank import Blank, blank
 from stream.vault.secret import Key, Tampered, Truncated
 from stream.vault.stream_seal import (
     CHUNK_BYTES,
@@ -158,6 +159,14 @@ def test_a_range_is_refused_where_bytes_or_the_size_are_not_what_was_planned():
     short = range_plan(0, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES)  # its second chunk would be the last
     with pytest.raises(Tampered):
         open_range(KEY, ASSET, APP, header=header, sealed=LONG[short.start : short.stop], plan=short)
+    one = range_plan(CHUNK_BYTES, 2 * CHUNK_BYTES, len(NOISE))
+    sealed = LONG[one.start : one.stop]
+    for key, asset, app in ((Key.new(), ASSET, APP), (KEY, b"asset-X123456789", APP), (KEY, ASSET, "talentedi")):
+        with pytest.raises(Tampered):  # another key, another asset's, another app's
+            open_range(key, asset, app, header=header, sealed=sealed, plan=one)
+    for foreign in (LONG[HEADER_BYTES:][:SEALED_CHUNK], seal(KEY, ASSET, APP, NOISE)[one.start : one.stop]):
+        with pytest.raises(Tampered):  # another place's, another stream's
+            open_range(KEY, ASSET, APP, header=header, sealed=foreign, plan=one)
     for start, stop in ((-1, 1), (1, 1), (0, len(NOISE) + 1)):
         with pytest.raises(ValueError, match="expected a range within"):
             range_plan(start, stop, len(NOISE))
@@ -169,6 +178,16 @@ def test_the_plaintext_held_back_is_wiped():
         sealer.update(b"face" * 100)
         end(sealer)
         assert not any(sealer._pending)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 100_000])
+def test_a_blank_is_bytes_of_its_own_until_it_is_handed_out(size):
+    first, second = Blank(size), Blank(size)
+    first.view[:], second.view[:] = b"a" * size, b"b" * size
+    assert (first.finish(), second.finish()) == (b"a" * size, b"b" * size)
+    made = blank(size)
+    made[:] = b"c" * size
+    assert made == b"c" * size
 
 
 DOCS = (Path(__file__).parents[2] / "docs" / "sealing.md").read_text()
