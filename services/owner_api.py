@@ -117,6 +117,7 @@ class OwnerServer:
                     "awaiting_sweep": len(estate.book.dead),
                     "next_due": estate.book.next_due(),
                     "now": estate.now(),
+                    "signed_by": estate.audit.settled_key_id,
                     "parked": sum(1 for key, _ in estate.ledger.items() if key.startswith(b"parked/")),
                 }
                 for estate in self._estates

@@ -32,7 +32,7 @@ from services.owner_api import OwnerServer, revoke_at
 from services.roots import claim_of, root_stores
 from services.settings import Settings, load
 from stream import topics
-from stream.agents import jobs, retention
+from stream.agents import jobs, retention, signing
 from stream.agents.app import make_app
 from stream.agents.closing import Closer
 from stream.agents.dispatch import Dispatcher
@@ -110,7 +110,8 @@ async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., Non
     )
     began = time.monotonic()
     replay = await ledger.open()
-    audit = Log(partition, open_signer(state / "signing"))
+    signer = open_signer(state / "signing")
+    audit = Log(partition, signer)
     slices = Slices()
     for leaf in replay.audit:
         if slices.over():
@@ -133,6 +134,8 @@ async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., Non
         await estate.book.rebuild()
         owner = rows.encode(Owner(address=wiring.address, epoch=int(tools.real_time() * 1000)))
         await estate.commit(Change(owners=(b"%d" % partition, owner)))
+        if (named := signing.name_key(estate, signer)) is not None:
+            await estate.commit(named)
         estate.certifier.resume()
         await retention.open_with(estate)
     except BaseException:
@@ -141,6 +144,7 @@ async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., Non
     estate.spawn(estate.book.open_rest(), "book", vital=True)
     estate.spawn(estate.sweeper.run(), "sweeper", vital=True)
     estate.spawn(retention.run(estate), "retention", vital=True)
+    estate.spawn(signing.follow(estate, lambda: open_signer(state / "signing")), "signing")
     metrics.TAKEOVERS.inc()
     metrics.TAKEOVER_S.observe(time.monotonic() - began)
     log.info("estate %d: %d records, %d rows", partition, replay.records, len(ledger))

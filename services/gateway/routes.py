@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, PathParameter, RawBody
 from litestar.types import ASGIApp
 
-from services.gateway import bodies
+from services.gateway import bodies, logs
 from services.gateway.bodies import (
     AppName,
     AssetId,
@@ -221,6 +221,7 @@ def router(core: Core) -> Router:
             head_asset,
             delete_asset,
             get_receipt,
+            *logs.ROUTES,
         ],
     )
 

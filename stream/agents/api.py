@@ -149,6 +149,16 @@ class GetReceipt(msgspec.Struct, frozen=True):
     leaf: str  # hex of the asset's commitment
 
 
+class GetCheckpoint(msgspec.Struct, frozen=True):
+    """The head of the partition's log. → LogFile."""
+
+
+class GetTile(msgspec.Struct, frozen=True):
+    """A file of the partition's log. → LogFile."""
+
+    path: str  # as in tlog-tiles: tile/…
+
+
 # -- replies -----------------------------------------------------------------------------------------------------
 
 
@@ -242,6 +252,12 @@ class ReceiptReply(msgspec.Struct, frozen=True):
     file: bytes
 
 
+class LogFile(msgspec.Struct, frozen=True):
+    """A file of the log's published layout."""
+
+    file: bytes
+
+
 VERBS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     "put_consent": (PutConsent, ConsentView),
     "submit": (Submit, JobView),
@@ -256,4 +272,6 @@ VERBS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     "delete_job": (DeleteJob, Done),
     "delete_subject": (DeleteSubject, Done),
     "get_receipt": (GetReceipt, ReceiptReply),
+    "get_checkpoint": (GetCheckpoint, LogFile),
+    "get_tile": (GetTile, LogFile),
 }

@@ -16,6 +16,7 @@ from stream.agents.book import Asset, Job, Subject
 from stream.agents.estate import Estate
 from stream.agents.views import asset_view, job_view
 from stream.audit.grants import Grantee
+from stream.audit.tiles import parse_path
 from stream.errors import BadRequest
 from stream.events.bus import OutputFacts
 from stream.events.rows import AssetState, Consent, JobBody, JobState
@@ -325,6 +326,16 @@ async def get_receipt(estate: Estate, ask: api.GetReceipt) -> api.ReceiptReply:
     return api.ReceiptReply(file=file)
 
 
+async def get_checkpoint(estate: Estate, _ask: api.GetCheckpoint) -> api.LogFile:
+    """Signed when it is asked for, over what is settled."""
+    return api.LogFile(file=estate.audit.checkpoint().encode())
+
+
+async def get_tile(estate: Estate, ask: api.GetTile) -> api.LogFile:
+    """Leaves and hashes identify nobody: whoever may ask at all may read all of the log."""
+    return api.LogFile(file=estate.audit.tile(parse_path(ask.path)))
+
+
 VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
     "put_consent": put_consent,
     "submit": submit,
@@ -339,6 +350,8 @@ VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
     "delete_job": delete_job,
     "delete_subject": delete_subject,
     "get_receipt": get_receipt,
+    "get_checkpoint": get_checkpoint,
+    "get_tile": get_tile,
 }
 
 

@@ -61,10 +61,7 @@ def open_note(note: str, name: str, public: bytes) -> str:
 
     Other signatures (witnesses, other keys) are ignored, as signed-note demands.
     """
-    text, blank, signatures = note.rpartition("\n\n")
-    if not blank or not signatures.endswith("\n") or len(note.encode()) > MAX_NOTE_BYTES:
-        raise WrongCheckpoint("expected a text, a blank line and signature lines")
-    text += "\n"
+    text, signatures = _split(note)
     for line in signatures.removesuffix("\n").split("\n"):
         dash, _, rest = line.partition(" ")
         signer, _, encoded = rest.partition(" ")
@@ -76,6 +73,11 @@ def open_note(note: str, name: str, public: bytes) -> str:
                 return text
             raise WrongCheckpoint(f"expected a signature by {name} over this text; the text or the signature differs")
     raise WrongCheckpoint(f"expected a signature by {name} under this key, found none")
+
+
+def parse_note(note: str) -> Checkpoint:
+    """What a signed note claims; its signatures are not looked at. Raises WrongCheckpoint."""
+    return parse_checkpoint(_split(note)[0])
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -92,6 +94,13 @@ def parse_checkpoint(text: str) -> Checkpoint:
 def note_id(name: str, public: bytes) -> bytes:
     """The 4 bytes by which a signature line names its key."""
     return hashlib.sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:_NOTE_ID_BYTES]
+
+
+def _split(note: str) -> tuple[str, str]:
+    text, blank, signatures = note.rpartition("\n\n")
+    if not blank or not signatures.endswith("\n") or len(note.encode()) > MAX_NOTE_BYTES:
+        raise WrongCheckpoint("expected a text, a blank line and signature lines")
+    return text + "\n", signatures
 
 
 def _base64(text: str) -> bytes:

@@ -3,6 +3,9 @@
 Each change returns an `Entry` to be written to the co-partitioned `audit` topic in the ledger's transaction. Nothing is
 served of what is not settled: a checkpoint over a leaf whose transaction is then lost would contradict the next one,
 and a log that contradicts itself is caught cheating. A change cannot be taken back: an owner whose commit fails exits.
+
+The leaves themselves are kept for those who read the log (tiles.py) as bundles of 256, compressed: a grant's takes 40
+bytes, since nearly all of it is its hash.
 """
 
 from __future__ import annotations
@@ -13,12 +16,16 @@ from typing import ClassVar
 
 import msgspec
 
+from stream.audit.bundles import Bundles
 from stream.audit.checkpoint import Checkpoint, origin_of, sign_note
 from stream.audit.grants import Grant
+from stream.audit.leaves import Leaf, WrongLeaf, decode
 from stream.audit.merkle import Tree
 from stream.audit.receipt_file import Evidence, Proof, ReceiptFile
 from stream.audit.receipts import Absent, Covered, Erasure, Receipt, canonical, locate, tree_of
-from stream.audit.signer import Signer
+from stream.audit.signer import Signer, key_id
+from stream.audit.signing_key import SigningKey
+from stream.audit.tiles import ENTRIES, HEIGHT, SIGNATURES, WIDTH, Tile, UnknownTile
 from stream.errors import BrokenPromise
 
 
@@ -37,13 +44,8 @@ class Entry(msgspec.Struct, frozen=True):
     covered: tuple[Covered, ...] = ()
 
 
-Leaf = Receipt | Absent | Grant
-
-_leaves: msgspec.json.Decoder[Leaf] = msgspec.json.Decoder(Leaf)
-
-
 class Log:
-    """A partition's log. Memory: 64 bytes a leaf, 1.2 kB a receipt, 140 bytes a covered asset."""
+    """A partition's log. Memory: 110 bytes a leaf, 1.2 kB a receipt, 140 bytes a covered asset."""
 
     def __init__(self, partition: int, signer: Signer) -> None:
         self.partition, self._signer = partition, signer
@@ -52,6 +54,8 @@ class Log:
         self._receipts: dict[int, tuple[Receipt, Entry]] = {}
         self._absents: dict[int, tuple[Absent, Entry]] = {}  # by the index of the receipt it completes
         self._where: dict[bytes, int] = {}  # commitment → index of its receipt
+        self._keys: list[tuple[int, str]] = []  # (index of the leaf that names it, key id), ascending
+        self._entries, self._signatures = Bundles(), Bundles()
         self._covered_tree: tuple[int, Tree] | None = (
             None  # of the receipt last made or served: its paths come in bursts
         )
@@ -66,9 +70,9 @@ class Log:
                 f"expected leaf {len(self)} of the log, got {entry.index}: replay `audit` from its beginning"
             )
         try:
-            self._append(_leaves.decode(entry.leaf), entry)
-        except msgspec.MsgspecError as error:
-            raise BrokenLog(f"expected a leaf at {entry.index}: {type(error).__name__}") from error
+            self._append(decode(entry.leaf, entry.index), entry)
+        except WrongLeaf as error:
+            raise BrokenLog(str(error)) from error
         self.settle(len(self))
 
     def erased(self, erasure: Erasure, covered: Sequence[Covered]) -> Entry:
@@ -79,7 +83,7 @@ class Log:
             partition=self.partition,
             merkle_root=tree.root().hex(),
             count=len(tree),
-            key_id=self._signer.key_id,
+            key_id=self.key_id,
         )
         self._covered_tree = len(self), tree
         return self._signed(receipt, tuple(covered))
@@ -93,7 +97,7 @@ class Log:
                 erased_index=erased_index,
                 erased_hash=receipt_hash,
                 t_gone_ms=t_gone_ms,
-                key_id=self._signer.key_id,
+                key_id=self.key_id,
             )
         )
 
@@ -101,14 +105,45 @@ class Log:
         """Append a leaf of access: its commit comes before the key is released."""
         return self._append(leaf, Entry(len(self), canonical(leaf)))
 
+    @property
+    def key_id(self) -> str:
+        """Of the key that signs the next leaf."""
+        return self._key_id(len(self))
+
+    @property
+    def settled_key_id(self) -> str:
+        """Of the key that signs what is served."""
+        return self._key_id(self._settled)
+
+    def adopt(self, signer: Signer) -> bool:
+        """Sign with this signer's present key as soon as `name_key` said so: whether that is to be done."""
+        self._signer = signer
+        return not self._keys or self.key_id != signer.key_id
+
+    def name_key(self) -> Entry:
+        """The leaf that names the present key, signed by the one before it; the first names itself."""
+        named = SigningKey(partition=self.partition, public=self._signer.public.hex(), key_id=self.key_id)
+        return self._signed(named)
+
     def settle(self, size: int) -> None:
         """The first `size` leaves are committed, and may be served."""
         self._settled = max(self._settled, size)
 
     def checkpoint(self) -> str:
         """The signed checkpoint over all settled leaves (a C2SP signed note)."""
-        origin = origin_of(self.partition)
-        return sign_note(Checkpoint(origin, self._settled, self._tree.root(self._settled)).text(), origin, self._signer)
+        origin, signer = origin_of(self.partition), self._signer.under(self.settled_key_id)
+        return sign_note(Checkpoint(origin, self._settled, self._tree.root(self._settled)).text(), origin, signer)
+
+    def tile(self, tile: Tile) -> bytes:
+        """A file of the log's published layout. Raises UnknownTile for what is not settled."""
+        start, end = tile.index * WIDTH, tile.index * WIDTH + tile.width
+        if end > self._settled >> HEIGHT * tile.level:
+            raise UnknownTile("expected a tile of the log as its checkpoint has it: it has not grown that far")
+        if tile.kind == ENTRIES:
+            return self._entries.read(start, tile.width)
+        if tile.kind == SIGNATURES:
+            return self._signatures.read(start, tile.width)
+        return self._tree.subtrees(HEIGHT * tile.level, start, tile.width)
 
     def consistency_proof(self, old: int) -> list[bytes]:
         """Proof that the settled log begins with its first `old` leaves. Raises IndexError if it is not that long."""
@@ -127,7 +162,7 @@ class Log:
             self._covered_tree = index, tree_of(entry.covered)
         path = self._covered_tree[1].inclusion_proof(at)
         absent = self._absents.get(index)
-        names = {self._signer.key_id, receipt.key_id}
+        names = {self.settled_key_id, receipt.key_id}
         if absent is not None and absent[1].index < self._settled:
             names.add(absent[0].key_id)
         else:
@@ -143,17 +178,25 @@ class Log:
             absent=None if absent is None else self._evidence(absent[1]),
         ).encode()
 
-    def _signed(self, statement: Receipt | Absent, covered: tuple[Covered, ...] = ()) -> Entry:
+    def _signed(self, statement: Receipt | Absent | SigningKey, covered: tuple[Covered, ...] = ()) -> Entry:
         leaf = canonical(statement)
-        return self._append(statement, Entry(len(self), leaf, self._signer.sign(leaf), covered))
+        return self._append(statement, Entry(len(self), leaf, self._signer.under(statement.key_id).sign(leaf), covered))
+
+    def _key_id(self, size: int) -> str:
+        """Of the key that the first `size` leaves name last; a log that names none is signed by the present one."""
+        return next((name for index, name in reversed(self._keys) if index < size), self._signer.key_id)
 
     def _append(self, leaf: Leaf, entry: Entry) -> Entry:
         self._tree.append(entry.leaf)
+        self._entries.append(entry.leaf)
+        self._signatures.append(entry.signature)
         if isinstance(leaf, Receipt):
             self._receipts[entry.index] = leaf, entry
             self._where.update((each, entry.index) for group in entry.covered for each in group)
         elif isinstance(leaf, Absent):
             self._absents[leaf.erased_index] = leaf, entry
+        elif isinstance(leaf, SigningKey):
+            self._keys.append((entry.index, key_id(bytes.fromhex(leaf.public))))
         return entry
 
     def _evidence(self, entry: Entry) -> Evidence:

@@ -34,7 +34,11 @@ class Tree:
 
     def append(self, leaf: bytes) -> int:
         """Add a leaf; its index. Amortised two hashes."""
-        index, level, hashed = len(self), 0, leaf_hash(leaf)
+        return self.append_hash(leaf_hash(leaf))
+
+    def append_hash(self, hashed: bytes) -> int:
+        """Add a leaf of which only the hash is known."""
+        index, level = len(self), 0
         self._levels[0] += hashed
         while (index >> level) & 1:
             hashed = node_hash(bytes(self._levels[level][-2 * HASH_BYTES : -HASH_BYTES]), hashed)
@@ -52,6 +56,13 @@ class Tree:
     def leaf(self, index: int) -> bytes:
         """The hash of a leaf that is there."""
         return self._range(self._checked(index, below=1), index + 1)
+
+    def subtrees(self, level: int, start: int, count: int) -> bytes:
+        """The hashes of `count` complete subtrees of 2^level leaves each, from the `start`th on, in one piece."""
+        row = self._levels[level] if level < len(self._levels) else bytearray()
+        if not 0 <= start <= start + count <= len(row) // HASH_BYTES:
+            raise IndexError(f"expected at most {len(row) // HASH_BYTES} subtrees of level {level}")
+        return bytes(row[start * HASH_BYTES : (start + count) * HASH_BYTES])
 
     def inclusion_proof(self, index: int, size: int | None = None) -> list[bytes]:
         """PATH(index, first `size` leaves) of RFC 9162 §2.1.3.1, from the leaf up."""

@@ -23,6 +23,9 @@ from services.settings import Settings
 from services.tls import client_context, server_context
 from stream import topics
 from stream.agents import api
+from stream.audit.log import Log
+from stream.audit.signer import Signer as LogSigner
+from stream.audit.tiles import UnknownTile, parse_path
 from stream.events.rows import Owner, rows
 from stream.ids import Kind, Mint
 from stream.vault.envelope import seal_key
@@ -79,6 +82,9 @@ class OwnerDouble:
         self.changed = asyncio.Condition()
         self.epoch = 0
         self.grant_ttl_s = settings.grant_ttl_s
+        self.log = Log(0, LogSigner(bytes(32)))
+        self.log.name_key()
+        self.log.settle(1)
 
     async def start(self) -> None:
         app = web.Application(client_max_size=1 << 20)
@@ -336,3 +342,12 @@ class OwnerDouble:
         if not any(asset.view.leaf == ask.leaf for asset in self.assets.values()):
             raise Refused("unknown-id", 404)
         return api.ReceiptReply(msgspec.json.encode({"commitment": ask.leaf}))
+
+    async def _get_checkpoint(self, _ask: api.GetCheckpoint) -> api.LogFile:
+        return api.LogFile(self.log.checkpoint().encode())
+
+    async def _get_tile(self, ask: api.GetTile) -> api.LogFile:
+        try:
+            return api.LogFile(self.log.tile(parse_path(ask.path)))
+        except UnknownTile as error:
+            raise Refused(error.kind, error.status) from None

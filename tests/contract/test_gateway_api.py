@@ -37,6 +37,9 @@ from services.local.ports import free_ports
 from services.local.stack import LocalStack
 from services.settings import Settings, save
 from stream import topics
+from stream.audit.checkpoint import parse_note
+from stream.audit.tiles import tiles
+from stream.audit.verify import audit
 from stream.ids import Kind, Mint
 from tests.contract.owner_double import MAX_BYTES, PURPOSE, OwnerDouble
 
@@ -414,6 +417,30 @@ class GatewayApi:
         refused(await caller.get(f"/v1/receipts/0/{'0' * 64}"), 404, "unknown-id")
         assert asset
 
+    async def test_the_log_is_served_as_files(self, caller: Caller) -> None:
+        logs = (await caller.get("/v1/log")).json()
+        note = await caller.get("/v1/log/0/checkpoint")
+        assert (note.status_code, note.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert note.headers["cache-control"] == "no-store"
+        head = parse_note(note.text)
+        assert head.origin == "mayfly/0"
+        files = {}
+        for tile in tiles(head.size):
+            answer = await caller.get(f"/v1/log/0/{tile.path}")
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "application/octet-stream")
+            assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+            files[tile.path] = answer.content
+        assert audit({**files, "checkpoint": note.content}.get).head == head
+        for path in ("0/tile/0/999", "0/tile/0/0", "0/tile/nonsense", "0/tile/entries/x999/999"):
+            refused(await caller.get(f"/v1/log/{path}"), 404, "unknown-tile")
+        for path in ("checkpoint", "tile/0/000"):
+            refused(await caller.get(f"/v1/log/{logs['partitions']}/{path}"), 404, "unknown-id")
+
+    async def test_the_log_is_for_tenants_only(self, gateway: System) -> None:
+        async with httpx.AsyncClient(base_url=gateway.url) as http:
+            for path in ("log", "log/0/checkpoint", "log/0/tile/0/000"):
+                refused(await http.get(f"/v1/{path}"), 401, "unauthorized")
+
     async def test_documentation_needs_no_internet(self, gateway: System) -> None:
         async with httpx.AsyncClient(base_url=gateway.url) as http:
             page = (await http.get("/docs")).text
@@ -434,6 +461,9 @@ class GatewayApi:
             ("delete", "/v1/{app}/assets/{asset}"),
             ("delete", "/v1/{app}/subjects/{subject}"),
             ("get", "/v1/receipts/{partition}/{leaf}"),
+            ("get", "/v1/log"),
+            ("get", "/v1/log/{partition}/checkpoint"),
+            ("get", "/v1/log/{partition}/tile/{rest}"),
         }
         body = document["paths"]["/v1/{app}/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
         assert set(body["required"]) == {"subject", "operation", "inputs"}
