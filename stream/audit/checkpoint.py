@@ -75,6 +75,14 @@ def open_note(note: str, name: str, public: bytes) -> str:
     raise WrongCheckpoint(f"expected a signature by {name} under this key, found none")
 
 
+def decode_note(raw: bytes) -> str:
+    """A note as it came, as text. Raises WrongCheckpoint."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise WrongCheckpoint("expected a signed note in UTF-8") from None
+
+
 def parse_note(note: str) -> Checkpoint:
     """What a signed note claims; its signatures are not looked at. Raises WrongCheckpoint."""
     return parse_checkpoint(_split(note)[0])

@@ -172,6 +172,11 @@ def verify(file: bytes, asset_id: str, salt: str, *, trusted_key: bytes | None =
     )
 
 
+def note_of(file: bytes) -> str:
+    """The checkpoint that the file is proven under, not yet verified. Raises MalformedReceipt."""
+    return _decode(file, ReceiptFile).checkpoint
+
+
 def _proven(evidence: Evidence, kind: type[S], keys: dict[str, bytes], checkpoint: Checkpoint) -> tuple[S, bytes]:
     """The statement and its leaf hash, if it is signed by a key of the file and in the log."""
     try:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import msgspec
 
-from stream.audit.checkpoint import Checkpoint, WrongCheckpoint, origin_of, parse_note
+from stream.audit.checkpoint import Checkpoint, WrongCheckpoint, decode_note, origin_of, parse_note
 from stream.audit.history import BadLog, History
 from stream.audit.merkle import Tree
 from stream.audit.tiles import CHECKPOINT, ENTRIES, HEIGHT, SIGNATURES, WIDTH, Tile, hashes, tiles, unbundle
@@ -77,7 +77,7 @@ def audit(read: Read, *, trusted_key: bytes | None = None, since: str | None = N
     `trusted_key`: 32 bytes, any key of the chain: it vouches for those that come after, and the head for all before.
     `since`: a checkpoint of the same log that was seen before (a signed note).
     """
-    note = _text(_file(read, CHECKPOINT))
+    note = decode_note(_file(read, CHECKPOINT))
     head = parse_note(note)
     partition = _partition(head)
     seen = None if since is None else parse_note(since)
@@ -164,10 +164,3 @@ def _file(read: Read, path: str) -> bytes:
     if raw is None:
         raise MissingTile(f"expected {path}, it is not there: export the log again")
     return raw
-
-
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        raise WrongCheckpoint("expected a checkpoint in UTF-8") from None
