@@ -1,6 +1,6 @@
 """How soon masses are unreadable, and whether an attacker who kept every record can open any of them.
 
-    python -m benchmarks.erase [--assets 1000000] [--root-store file]
+    python -m benchmarks.erase [--assets 1000000] [--root-store file|openbao]
 
 One owner, opened as a worker opens it (ledger, key tree, audit log, retention, sweeper), holds assets of
 `ASSETS_PER_SUBJECT` a subject in a real Kafka. What Faust would deliver is read from the topic `expire` and decided by
@@ -40,7 +40,8 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.local.stack import LocalStack
-from services.settings import Settings
+from services.roots import root_stores
+from services.settings import RootStoreName, Settings
 from services.worker import Wiring, open_estate, rules_of
 from stream import topics
 from stream.agents import api, assets, jobs, owner, retention
@@ -59,7 +60,6 @@ from stream.vault.custody import S3Custody
 from stream.vault.keynode import ROOT, DamagedTree, Level, unseal
 from stream.vault.keytree import wrapped_root
 from stream.vault.rootstore import RootGone, RootStore
-from stream.vault.rootstore_file import FileRootStore
 
 APP, TENANT = "genzo", "tenant"
 ASSETS_PER_SUBJECT = 10
@@ -155,14 +155,10 @@ class Leaked:
 class Bench:
     """The owner under test, and its clock."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.clock = settings, DemoClock()
+    def __init__(self, settings: Settings, roots: Callable[[int], RootStore]) -> None:
+        self.settings, self.roots, self.clock = settings, roots, DemoClock()
         self.made_at = self.clock.now()  # of all assets, so that they share a bucket
         self.mint = Mint(bytes.fromhex(settings.secret), settings.partitions)
-
-    def roots(self, partition: int) -> RootStore:
-        """The partition's root store, as whoever seizes it finds it."""
-        return FileRootStore(Path(self.settings.state_dir) / "roots" / str(partition))
 
     @contextlib.asynccontextmanager
     async def estate(self, partition: int, custody: object) -> AsyncIterator[Estate]:
@@ -385,7 +381,7 @@ async def main() -> None:
     """Boot the stack, bench, close it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.erase")
     parser.add_argument("--assets", type=int, default=1_000_000)
-    parser.add_argument("--root-store", default="file", choices=["file"])
+    parser.add_argument("--root-store", default="file", choices=list(RootStoreName))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mayfly-bench-") as folder:
         say("booting the stack")
@@ -401,9 +397,19 @@ async def main() -> None:
                 internal_token="",
                 state_dir=str(Path(folder) / "state"),
                 partitions=PARTITIONS,
+                root_store=RootStoreName(asked.root_store),
             )
-            bench = Bench(settings)
-            found = await mass(bench, asked.assets) | await small(bench)
+            if settings.root_store is RootStoreName.OPENBAO:
+                cluster = await (await stack.openbao()).cluster()
+                settings = msgspec.structs.replace(
+                    settings,
+                    openbao_url=cluster.url,
+                    openbao_mount=cluster.mount,
+                    openbao_token_path=cluster.token_path,
+                )
+            with root_stores(settings) as roots:
+                bench = Bench(settings, roots)
+                found = await mass(bench, asked.assets) | await small(bench)
     print(json.dumps({"root_store": asked.root_store, "kafka": True, "assets": asked.assets} | found))
 
 

@@ -22,7 +22,8 @@ from stream.errors import MayflyError
 from stream.ledger import Change, Commit, Ledger, LedgerLost, Outgoing, Replay
 from stream.vault.keynode import DamagedTree
 from stream.vault.pages import KeyPages, KeysTopicLost
-from stream.vault.rootstore import FileRootStore, RootGone
+from stream.vault.rootstore import RootGone
+from stream.vault.rootstore_file import FileRootStore
 from tests.chaos.attacker import Attacker
 from tests.simulated.kafka import Cluster, Entry, Status
 from tests.simulated.machine import Machine
