@@ -32,7 +32,7 @@ from services.owner_api import OwnerServer, revoke_at
 from services.roots import claim_of, root_stores
 from services.settings import Settings, load
 from stream import topics
-from stream.agents import jobs, retention, signing
+from stream.agents import collector, jobs, retention, signing
 from stream.agents.app import make_app
 from stream.agents.closing import Closer
 from stream.agents.dispatch import Dispatcher
@@ -97,6 +97,11 @@ def rules_of(settings: Settings) -> Rules:
 
 async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., None]) -> Estate:
     """Fence, replay, index; announce; let what is overdue die; only then serve."""
+    with collector.paused():
+        return await _open_estate(wiring, partition, on_lost)
+
+
+async def _open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., None]) -> Estate:
     settings, tools = wiring.settings, wiring.tools
     state = Path(settings.state_dir)
     pages = KeyPages(partition, wiring.roots(partition))

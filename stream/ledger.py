@@ -35,6 +35,7 @@ from aiokafka.errors import (
     RecordListTooLargeError,
     RecordTooLargeError,
 )
+from aiokafka.structs import ConsumerRecord
 
 from stream import topics
 from stream.batches import PRODUCER_ERRORS, Batches
@@ -455,18 +456,19 @@ class Ledger:
         keys: dict[bytes, bytes] = {}
         audit: list[bytes] = []
         count = 0
-        async for topic, offset, key, value in self._read({topics.LEDGER: 0, topics.KEYS: 0, topics.AUDIT: 0}):
-            count += 1
+        async for topic, records in self._read({topics.LEDGER: 0, topics.KEYS: 0, topics.AUDIT: 0}):
+            count += len(records)
             if topic == topics.AUDIT:
-                audit.append(value or b"")
+                audit += [record.value or b"" for record in records]
                 continue
             table = self._rows if topic == topics.LEDGER else keys
-            if value is None:
-                table.pop(key, None)
-            else:
-                table[key] = value
+            for record in records:
+                if record.value is None:
+                    table.pop(record.key, None)
+                else:
+                    table[record.key] = record.value
             if topic == topics.LEDGER:
-                self._end_seen = offset + 1
+                self._end_seen = records[-1].offset + 1
         keys.pop(HEARTBEAT_KEY, None)
         if (stored := self._rows.get(OFFSETS_KEY)) is not None:
             header, _ = rows.decode(stored)
@@ -474,8 +476,8 @@ class Ledger:
             self._offsets = dict(header.next)
         return Replay(count, audit), keys
 
-    async def _read(self, starts: dict[str, int]) -> AsyncGenerator[tuple[str, int, bytes, bytes | None]]:
-        """Committed records of this partition of each topic, from an offset to the end as of now."""
+    async def _read(self, starts: dict[str, int]) -> AsyncGenerator[tuple[str, list[ConsumerRecord[bytes, bytes]]]]:
+        """Committed records of this partition of each topic, some at a time, from an offset to the end as of now."""
         reader = self._reader
         assert reader is not None
         tps = [TopicPartition(topic, self.partition) for topic in starts]
@@ -487,8 +489,8 @@ class Ledger:
             waiting = {tp for tp in tps if begins[tp] < ends[tp]}
             while waiting:
                 for tp, records in (await reader.getmany(*waiting, timeout_ms=50, max_records=20_000)).items():
-                    for record in records:
-                        yield tp.topic, record.offset, record.key, record.value
+                    if records:
+                        yield tp.topic, records
                 waiting = {tp for tp in waiting if await reader.position(tp) < ends[tp]}
         finally:
             reader.unsubscribe()  # else it would go on fetching what we write

@@ -22,12 +22,13 @@ from stream.events.rows import (
     AssetBody,
     AssetHead,
     AssetState,
+    Glance,
     JobBody,
     JobHead,
     JobState,
-    Parked,
     SubjectBody,
     SubjectHead,
+    glance,
     rows,
 )
 from stream.ids import entry_of
@@ -38,7 +39,7 @@ from stream.vault.secret import Key
 
 HIDDEN_AGAIN_S = 20.0  # what is hidden this long is announced again: an engine's release takes 10 s at most
 
-_AT_REST = frozenset({AssetState.PENDING, AssetState.STORED})
+_AT_REST = frozenset({AssetState.PENDING, AssetState.STORED, *(state for state in JobState if state.ended)})
 
 B = TypeVar("B", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -105,25 +106,23 @@ class Book:
         """Index what must be known before anything is served, after a replay; `open_rest` does the rest beside it.
 
         Nothing else may change the rows meanwhile, but heartbeats must go on. Of assets at rest and ended jobs, nearly
-        all of a large partition, only the header is looked at here: 4 µs a row, where opening it takes five times that.
+        all of a large partition, only the header is glanced at here: 3 µs a row, where opening it takes six times that.
         """
         slices = Slices()
         for key, value in self._ledger.items():
             if slices.over():
                 await self._others()
-            header, _ = rows.decode(value)
-            if isinstance(header, AssetHead) and header.state in _AT_REST:
-                self._later(key, header)
-            elif isinstance(header, AssetHead):
+            row = glance(value)
+            if row.state in _AT_REST and row.page:
+                self._later(key, row)
+            elif row.type == "asset":
                 self._index_asset(self._read_asset(key.decode(), value))
-            elif isinstance(header, JobHead) and header.state.ended and header.page:
-                self._later(key, header)
-            elif isinstance(header, JobHead):
+            elif row.type == "job":
                 self._index_job(self._read_job(key.decode(), value))
-            elif isinstance(header, SubjectHead):
+            elif row.type == "subject":
                 self._index_subject(self._read_subject(key.decode(), value))
-            elif isinstance(header, Parked):
-                self.index_due(header.due, key)
+            elif row.type == "parked":
+                self.index_due(row.due, key)
 
     async def open_rest(self) -> None:
         """Find out to whom assets at rest and ended jobs belong, beside all other work: who needs it waits for it."""
@@ -316,11 +315,11 @@ class Book:
             raise KeyMissing("expected a key for a subject's row, found none")
         return Subject(subject_id, head, body)
 
-    def _later(self, key: bytes, header: AssetHead | JobHead) -> None:
-        if self._pages.place_of(header.page) is None:  # it was dropped, and its rows are not told yet
+    def _later(self, key: bytes, row: Glance) -> None:
+        if self._pages.place_of(row.page) is None:  # it was dropped, and its rows are not told yet
             self.put_aside(key)
         else:
-            self.index_due(header.due, key)
+            self.index_due(row.due, key)
             self._unopened.append(key)
 
     def _index_job(self, job: Job) -> None:
