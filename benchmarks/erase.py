@@ -329,7 +329,7 @@ async def mass(bench: Bench, count: int) -> dict[str, object]:
         opened = entries & await attacker.opens(bench.roots(MASS).unwrap)
         control = entries & await attacker.opens(before.unwrap)
         say(f"of {len(entries):,} erased, {len(opened)} open; {len(control)} by the control")
-        gone_s = await until(lambda: not estate.book.dead and estate.book.next_due() is None) - began
+        gone_s = await until(lambda: not estate.book.dead and retention.next_due(estate) is None) - began
     return {
         "deadline_unreadable_s": round(deadline_s, 3),
         "subjects_unreadable_s": round(subjects_s, 3),
@@ -361,7 +361,7 @@ async def small(bench: Bench) -> dict[str, object]:
         assert len(await custody.remaining(head.object for head in heads)) == S3_ASSETS
         bench.clock.shift_to(heads[0].due - time.time() + 0.001)
         began = time.perf_counter()
-        gone_s = await until(lambda: not estate.book.dead and estate.book.next_due() is None) - began
+        gone_s = await until(lambda: not estate.book.dead and retention.next_due(estate) is None) - began
         assert not await custody.remaining(head.object for head in heads)
     return {"gone_s3_s": round(gone_s, 2)}
 

@@ -16,6 +16,7 @@ from prometheus_client import generate_latest
 from ray_cluster.pools import PoolStatus
 from services.gateway.owner_client import REPLAYED
 from services.tls import client_context, server_context
+from stream.agents import retention
 from stream.agents.api import VERBS, JobView, Problem
 from stream.agents.estates import Estates
 from stream.agents.owner import VERBS as ANSWERS
@@ -115,7 +116,8 @@ class OwnerServer:
                     "commits": estate.ledger.groups,
                     "active_jobs": len(estate.book.active),
                     "awaiting_sweep": len(estate.book.dead),
-                    "next_due": estate.book.next_due(),
+                    "to_tell": estate.book.aside,
+                    "next_due": retention.next_due(estate),
                     "now": estate.now(),
                     "signed_by": estate.audit.settled_key_id,
                     "parked": sum(1 for key, _ in estate.ledger.items() if key.startswith(b"parked/")),

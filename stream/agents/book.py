@@ -94,7 +94,7 @@ class Book:
         self._held: dict[str, set[str]] = {}  # job → the assets by which `users` finds it
         self._due: list[tuple[float, bytes]] = []
         self._indexed: dict[bytes, float] = {}  # the deadline of each row in `_due` that still counts
-        self._keyless: deque[bytes] = deque()  # overdue rows whose page was dropped before this owner came
+        self._aside: deque[bytes] = deque()  # rows of dropped buckets, not told yet
         self._unopened: list[bytes] = []  # rows whose subject is not known yet
         self._complete = asyncio.Event()
         # What points to a row, to be undone once its key dies: plain values, since a million rows have them.
@@ -251,17 +251,22 @@ class Book:
         return keys
 
     def put_aside(self, key: bytes) -> None:
-        """This row's page was dropped: nothing of it can be read, so it can wait until everything else is served."""
-        self._keyless.append(key)
+        """Of this row nothing can be read any more, or will be in a moment: it waits until all else is done."""
+        self._aside.append(key)
 
     def take_aside(self, limit: int) -> list[bytes]:
         """At most `limit` of the rows put aside."""
-        return [self._keyless.popleft() for _ in range(min(limit, len(self._keyless)))]
+        return [self._aside.popleft() for _ in range(min(limit, len(self._aside)))]
+
+    @property
+    def aside(self) -> int:
+        """How many rows are put aside."""
+        return len(self._aside)
 
     def page_of(self, key: bytes) -> bytes:
         """The page that a row's header names; empty where it names none."""
         value = self._ledger.get(key)
-        return getattr(rows.decode(value)[0], "page", b"") if value is not None else b""
+        return b"" if value is None else glance(value).page
 
     # -- inside --------------------------------------------------------------------------------------------------
 

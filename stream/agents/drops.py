@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from stream.agents.estate import Estate
 
 log = logging.getLogger(__name__)
+
+PATIENCE_S = 20.0  # an engine's release takes 10 s at most; after this a waiting bucket is erased row by row
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,6 +42,7 @@ class Drops:
     def __init__(self, estate: Estate) -> None:
         self._estate = estate
         self._of: dict[bytes, Drop] = {}
+        self._waiting: dict[Place, float] = {}  # due, and in somebody's hands since
 
     def of(self, page: bytes) -> Drop | None:
         """The drop that took this page, if it was this owner's."""
@@ -48,32 +50,43 @@ class Drops:
 
     async def take(self) -> list[bytes]:
         """Drop every due bucket that is in nobody's hands. The keys of rows that are, for retention to end."""
-        estate = self._estate
-        due = set(estate.pages.due(bucket_of(estate.now())))
-        if not due:
-            return []
+        estate, now = self._estate, self._estate.now()
+        due = set(estate.pages.due(bucket_of(now)))
         busy: defaultdict[Place, list[str]] = defaultdict(list)
-        for row in self._in_hands():
+        for row in self._in_hands() if due else ():
             place = estate.pages.place_of(estate.book.page_of(row.encode()))
             if place in due:
                 busy[place].append(row)
+        self._waiting = {place: self._waiting.get(place, now) for place in busy}
         if free := [place for place in due if place not in busy]:
             await self._drop(free)
-        return estate.book.take((row for rows in busy.values() for row in rows), estate.now())
+        return estate.book.take((row for rows in busy.values() for row in rows), now)
 
-    def put_aside(self, keys: Iterable[bytes]) -> list[bytes]:
-        """Those of these rows whose keys live; the others wait, since nothing can be read of them any more."""
-        book, living = self._estate.book, []
+    @property
+    def patient(self) -> bool:
+        """Whether a bucket waits for its holders, and not too long: then its rows wait with it."""
+        return any(self._estate.now() - since < PATIENCE_S for since in self._waiting.values())
+
+    def put_aside(self, keys: list[bytes]) -> list[bytes]:
+        """Those of these rows that must be ended one by one; rows of dropped and of waiting buckets are put aside.
+
+        Else whatever comes due a moment after a mass would wait until all of it was told.
+        """
+        if not self._of and not self._waiting:
+            return keys
+        book, living, patient = self._estate.book, [], self.patient
         for key in keys:
-            if book.page_of(key) in self._of:
+            page = book.page_of(key)
+            if page in self._of or (patient and self._estate.pages.place_of(page) in self._waiting):
                 book.put_aside(key)
             else:
                 living.append(key)
         return living
 
     def settled(self) -> None:
-        """Every row that has come due was told."""
-        self._of.clear()
+        """Forget the drops, if every row of theirs was told."""
+        if not self._estate.book.aside:
+            self._of.clear()
 
     def _in_hands(self) -> set[str]:
         """What jobs under way, readers and writers hold, and what is on its way out already."""

@@ -30,16 +30,30 @@ async def run(estate: Estate) -> None:
 async def open_with(estate: Estate) -> None:
     """At opening, before anything is served: what came due while nobody owned the partition dies."""
     await estate.commit(resume(estate))
-    keys = await estate.drops.take()
-    while keys := keys or estate.book.take_due(estate.now(), BATCH):
-        if living := estate.drops.put_aside(keys):
-            await estate.commit(overdue(estate, living))
-        keys = []
+    while keys := await _living(estate):
+        await estate.commit(overdue(estate, keys))
 
 
 async def _next(estate: Estate) -> list[bytes]:
-    """What to announce now: first what keeps a due bucket from being dropped."""
-    return await estate.drops.take() or estate.book.take_due(estate.now(), BATCH) or estate.book.take_aside(BATCH)
+    """What to announce now. Rows whose keys are dead come last: they can wait, and others cannot."""
+    if keys := await _living(estate):
+        return keys
+    return [] if estate.drops.patient else estate.book.take_aside(BATCH)
+
+
+async def _living(estate: Estate) -> list[bytes]:
+    """What is to be ended now: first what keeps a due bucket from being dropped."""
+    keys = await estate.drops.take()
+    while not keys and (due := estate.book.take_due(estate.now(), BATCH)):
+        keys = estate.drops.put_aside(due)
+        await asyncio.sleep(0)
+    return keys
+
+
+def next_due(estate: Estate) -> float | None:
+    """When the next promise comes due; now, as long as one is being kept."""
+    due = estate.book.next_due()
+    return min(estate.now(), due or estate.now()) if estate.book.aside else due
 
 
 def resume(estate: Estate) -> Change:

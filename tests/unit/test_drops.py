@@ -15,10 +15,13 @@ from stream.agents import api, retention
 from stream.agents.assets import Gone
 from stream.agents.book import HIDDEN_AGAIN_S, Asset, Job
 from stream.agents.certify import UNKNOWN_OFFSET, Certifier
+from stream.agents.drops import PATIENCE_S, Drop
+from stream.agents.estate import Estate
 from stream.audit.log import Entry
 from stream.audit.receipts import Cause, Receipt, milliseconds
 from stream.events.bus import Outcome, OutputFacts
 from stream.events.rows import AssetState
+from stream.ledger import Change, Commit
 from stream.policies.deadlines import bucket_of
 from tests.unit.desk import APP, TENANT, Desk
 
@@ -164,6 +167,36 @@ class TestInSomebodysHands:
         await told(desk)  # and it is not announced for ever
         assert desk.job(job.id).body is not None  # its end is not announced yet: the bucket waits
 
+    async def test_a_holder_that_never_lets_go_holds_up_the_others_for_a_while_only(self, desk: Desk) -> None:
+        _, found = await finished(desk)
+        _, others = await finished(desk)
+        desk.estate.grants.give(found[0].id, holder=b"reader", ttl_s=10_000.0)
+        desk.clock.moment = found[0].head.due
+        await told(desk)
+        assert desk.asset(others[0].id).head.state is AssetState.STORED
+        assert desk.book.aside
+        assert retention.next_due(desk.estate) == desk.clock.moment  # a promise is being kept
+        desk.clock.moment += PATIENCE_S
+        await told(desk)
+        assert {desk.asset(asset.id).head.state for asset in (*others, found[1])} == {AssetState.DEAD}
+        assert desk.asset(found[0].id).head.state is AssetState.HIDDEN
+        assert not desk.book.aside
+
+    async def test_what_comes_due_a_moment_later_does_not_wait_until_a_mass_is_told(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, found = await finished(desk)
+        _, (late, _) = await finished(desk)
+        desk.clock.moment = found[0].head.due - 5
+        await desk.do(_put, Asset(late.id, msgspec.structs.replace(late.head, due=found[0].head.due + 1), late.body))
+        monkeypatch.setattr(desk.estate.pages, "due", lambda _: [])  # this one is in a bucket that is not due yet
+        desk.clock.moment = found[0].head.due + 1
+        mass = [asset.head.page for asset in found]
+        desk.estate.drops._of = {page: Drop(Commit(0.0), 0.0, 0.0) for page in mass if page != late.head.page}
+        keys = await done(desk, retention._living(desk.estate))
+        assert late.id.encode() in keys
+        assert not {asset.id.encode() for asset in found if asset.head.page != late.head.page} & set(keys)
+
 
 class TestWhatWasLeftHalfDone:
     async def test_an_owner_that_died_after_the_drop_is_followed_by_one_that_tells_its_rows(
@@ -209,6 +242,10 @@ class TestWhatWasLeftHalfDone:
             await desk.commit()
             assert len(desk.events) == 1
             desk.events.clear()
+
+
+def _put(estate: Estate, change: Change, asset: Asset) -> None:
+    estate.book.put_asset(change, asset)
 
 
 def _forget(estate: object, change: object, asset_id: str) -> None:
