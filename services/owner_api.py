@@ -20,7 +20,7 @@ from stream.agents import retention
 from stream.agents.api import VERBS, JobView, Problem
 from stream.agents.estates import Estates
 from stream.agents.owner import VERBS as ANSWERS
-from stream.agents.owner import RefusedByVerdict
+from stream.agents.owner import RefusedByVerdict, admit
 from stream.errors import MayflyError
 from stream.ledger import LedgerLost
 from stream.metrics import worker as metrics
@@ -80,7 +80,7 @@ class OwnerServer:
         if estate is None:
             return _problem(Problem("not-owner", HTTPStatus.MISDIRECTED_REQUEST, "not the owner of this partition"))
         try:
-            estate.ledger.check()
+            admit(estate, verb, asked)
             with metrics.ANSWER_S.labels(verb).time():
                 reply = await ANSWERS[verb](estate, asked)
         except RefusedByVerdict as refused:
@@ -115,6 +115,9 @@ class OwnerServer:
                     "changes": estate.ledger.changes,
                     "commits": estate.ledger.groups,
                     "active_jobs": len(estate.book.active),
+                    "erasures_waiting": len(estate.ledger.erasures),
+                    "oldest_erasure_s": round(estate.ledger.erasures.age_s, 3),
+                    "root_store_silent_s": round(estate.pages.silent_s, 3),
                     "awaiting_sweep": len(estate.book.dead),
                     "to_tell": estate.book.aside,
                     "next_due": retention.next_due(estate),

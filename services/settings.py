@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tls_dir: str = ""  # CA, certificate and key for gateway ↔ worker mTLS; empty only in unit tests
     state_dir: str  # root store of files, audit signing key, Faust's data
     root_store: RootStoreName = RootStoreName.FILE
+    root_store_grace_s: Positive = 300.0  # reads go on for as long while the root store is silent
     openbao_url: str = ""  # https://host:port
     openbao_mount: str = "mayfly"  # of a transit engine: one for each cluster, since keys are named by partition
     openbao_token_path: str = ""  # a file, read again for each call, so that an agent may replace it

@@ -104,7 +104,7 @@ async def open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., Non
 async def _open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., None]) -> Estate:
     settings, tools = wiring.settings, wiring.tools
     state = Path(settings.state_dir)
-    pages = KeyPages(partition, wiring.roots(partition))
+    pages = KeyPages(partition, wiring.roots(partition), grace_s=settings.root_store_grace_s)
     ledger = Ledger(
         partition,
         pages,
@@ -137,6 +137,9 @@ async def _open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., No
         estate.closer = Closer(estate, wiring.dispatcher, estate.grants)
         estate.sweeper = Sweeper(estate)
         await estate.book.rebuild()
+        if unnamed := estate.book.unnamed():
+            log.warning("estate %d: %d keys that no row names die now", partition, len(unnamed))
+            await estate.commit(Change(erase=unnamed))
         owner = rows.encode(Owner(address=wiring.address, epoch=int(tools.real_time() * 1000)))
         await estate.commit(Change(owners=(b"%d" % partition, owner)))
         if (named := signing.name_key(estate, signer)) is not None:

@@ -12,7 +12,11 @@ Why one can trust it:
   `SELF_LEASE_S` (CLOCK_BOOTTIME counts a suspended machine), which is less than the group session, so a successor
   cannot exist before. Heartbeat commits keep the lease, and make Kafka roll segments so that compaction never starves.
 - A commit that changes keys is acknowledged only once its marker is in `keys`: the coordinator answers earlier, from a
-  log that is not flushed. An erasing one then destroys the older roots (decision 7) before its future resolves.
+  log that is not flushed. The future of a change that erases resolves only when the older roots are destroyed as well
+  (decision 7).
+- A root store that does not answer holds up nothing but erasures: the rows of one are committed with its group, its
+  removals wait for a root that can be wrapped (`erasures`). If the owner dies meanwhile, the next one finds keys that
+  no living row names, and erases them.
 """
 
 from __future__ import annotations
@@ -39,10 +43,12 @@ from aiokafka.structs import ConsumerRecord
 
 from stream import topics
 from stream.batches import PRODUCER_ERRORS, Batches
+from stream.erasures import Erasure, Erasures
 from stream.errors import BadRequest, LostLease, StoreUnavailable
 from stream.events.rows import Offsets, rows
+from stream.metrics import roots
 from stream.metrics import worker as metrics
-from stream.vault.pages import KeyPages
+from stream.vault.pages import KeyPages, StagedPages
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +57,7 @@ HEARTBEAT_S = 1.0
 LOOK_S = 0.25  # how often silence is measured
 TRANSACTION_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
+STORE_PATIENCE_S = 0.25  # of a group for the root store, before it goes on without
 PAUSE_S = 0.002  # the coordinator refuses a transaction that follows sooner, and aiokafka then waits for 20 ms
 GROUP_HINT = 4  # a previous group larger than this means that there is one to gather
 REPLAY_FETCH_BYTES = 8 << 20
@@ -100,6 +107,11 @@ class Change:
     consumed: tuple[str, int] | None = None  # (input topic, offset) that this change answers
     then: list[Callable[[Commit], None]] = field(default_factory=list)  # for whoever applies it: once committed
 
+    @property
+    def erases(self) -> bool:
+        """Keys die by it."""
+        return bool(self.erase or self.drop)
+
     def also(self, other: Change) -> Change:
         """This change and that one, as one."""
         self.rows |= other.rows
@@ -113,7 +125,10 @@ class Change:
 
 @dataclass(slots=True, frozen=True)
 class Commit:
-    """A committed group. `keys_offset`: of its last key page; `root`: the root version that replaced all older ones."""
+    """A committed group. `keys_offset`: of its last key page; `root`: the root version that replaced all older ones.
+
+    For a change that erases: the group whose commit removed its keys.
+    """
 
     at: float  # broker append time, epoch seconds
     keys_offset: int = -1
@@ -151,7 +166,8 @@ class Ledger:
         self._offsets: dict[str, int] = {}
         self._queue: list[tuple[Change, asyncio.Future[Commit]]] = []
         self._leaves: list[bytes] = []  # of the changes in the queue
-        self._tail: asyncio.Future[Commit] | None = None
+        self._written: asyncio.Future[Commit] | None = None  # of the group that gathers, or is being written
+        self._erasures = Erasures(boottime)
         self._wake = asyncio.Event()
         self._acked_at = self._keys_at = float("-inf")
         self._end_seen = 0  # nobody else may have committed to our ledger partition from here on
@@ -188,13 +204,19 @@ class Ledger:
             raise
         # A replay may take longer than a lease lasts: only a commit of our own proves that nobody came meanwhile.
         self._acked_at = self._boottime()
-        self._tasks = [asyncio.create_task(self._write(), name=f"ledger-{self.partition}")]
+        self._tasks = [
+            asyncio.create_task(self._write(), name=f"ledger-{self.partition}"),
+            asyncio.create_task(self._keep_roots(), name=f"ledger-{self.partition}-roots"),
+        ]
         try:
             await self.apply(Change())
+            self._tasks.append(asyncio.create_task(self._beat(), name=f"ledger-{self.partition}-heartbeat"))
+            # A fresh tree's root store must know that it is used before anything depends on it.
+            await asyncio.wait({self.pages.destroyed()})
+            self.check()
         except BaseException:
             await self.close()
             raise
-        self._tasks.append(asyncio.create_task(self._beat(), name=f"ledger-{self.partition}-heartbeat"))
         return replay
 
     async def close(self) -> None:
@@ -234,10 +256,11 @@ class Ledger:
         return self._offsets.get(topic, 0)
 
     def apply(self, change: Change) -> asyncio.Future[Commit]:
-        """Apply now (visible to `get` at once); the future resolves when Kafka has committed it.
+        """Apply now (visible to `get` at once); the future resolves when Kafka has committed it and its keys are dead.
 
-        Call `get` and `apply` with no await between them, and no lock is needed. Futures resolve in the order of the
-        calls. Raises LedgerLost, or ValueTooLarge, after which nothing was applied.
+        Call `get` and `apply` with no await between them, and no lock is needed. Futures of changes that erase resolve
+        in the order of the calls, and so do those of changes that do not. Raises LedgerLost, or ValueTooLarge, after
+        which nothing was applied.
         """
         if self.lost is not None:
             raise LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
@@ -255,8 +278,10 @@ class Ledger:
         self._leaves += [make() for make in change.leaves]
         future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_retrieved)
+        if not self._queue:
+            self._written = asyncio.get_running_loop().create_future()
+            self._written.add_done_callback(_retrieved)
         self._queue.append((change, future))
-        self._tail = future
         self._wake.set()
         return future
 
@@ -264,11 +289,23 @@ class Ledger:
         """Resolves when all that was applied so far is committed: what a duplicate repeats may still be in flight."""
         if self.lost is not None:
             raise LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
-        if self._tail is not None and not self._tail.done():
-            return self._tail
-        nothing: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
-        nothing.set_result(Commit(0.0))
-        return nothing
+        if self._written is not None and not self._written.done():
+            return self._written
+        return _done()
+
+    def erased(self) -> asyncio.Future[Commit]:
+        """Resolves when all that was applied so far is committed, and what it erased is dead: an end may be told."""
+        queued = next((future for change, future in reversed(self._queue) if change.erases), None)
+        return queued or self._erasures.last() or self.barrier()
+
+    def erasing(self, key: bytes) -> bool:
+        """Whether a key's death is awaited that this row already tells of."""
+        return self._erasures.touches(key)
+
+    @property
+    def erasures(self) -> Erasures:
+        """What waits for the root store."""
+        return self._erasures
 
     # -- the writer ----------------------------------------------------------------------------------------------
 
@@ -279,11 +316,14 @@ class Ledger:
             silent_s = self._boottime() - self._acked_at
             if silent_s >= SELF_LEASE_S:
                 self._lose(LedgerLost(f"ledger {self.partition}: no commit acknowledged for {silent_s:.1f} s"))
-            elif silent_s >= HEARTBEAT_S - LOOK_S and (self._tail is None or self._tail.done()):
+            elif silent_s >= HEARTBEAT_S - LOOK_S and (self._written is None or self._written.done()):
                 self.apply(Change())
+            roots.WAITING.labels(self.partition).set(len(self._erasures))
+            roots.WAITING_S.labels(self.partition).set(self._erasures.age_s)
 
     async def _write(self) -> None:
         batch: list[tuple[Change, asyncio.Future[Commit]]] = []
+        written: asyncio.Future[Commit] | None = None
         clock = asyncio.get_running_loop().time
         began = float("-inf")
         try:
@@ -292,31 +332,46 @@ class Ledger:
                 # A group gathers while the one before it is written; what that was too quick for is waited here.
                 left_s = began + self._window_s - clock() if len(batch) > GROUP_HINT else 0.0
                 await asyncio.sleep(max(left_s, PAUSE_S))
+                if self._erasures.waiting or any(change.erases for change, _ in self._queue):
+                    await self.pages.ready(STORE_PATIENCE_S)
+                if self.pages.erasing:  # a copied key re-keys its page in this very commit, or the ledger is lost
+                    await self.pages.ready(SELF_LEASE_S)
                 began = clock()
                 # All of the queue, always: the tree already holds the inserts of all of it.
                 batch, self._queue = self._queue, []
+                written = self._written
                 self._wake.clear()
-                commit = await self._commit([change for change, _ in batch])
+                commit = await self._commit(batch)
                 self.groups, self.changes = self.groups + 1, self.changes + len(batch)
-                for _, future in batch:
-                    if not future.done():
+                for change, future in batch:
+                    if not change.erases and not future.done():
                         future.set_result(commit)
+                if written is not None and not written.done():
+                    written.set_result(commit)
         except BaseException as error:
             self._queue = [pair for pair in batch if not pair[1].done()] + self._queue
             cancelled = isinstance(error, asyncio.CancelledError)
-            self._lose(error, tell=not cancelled)
+            self._lose(error, tell=not cancelled, written=written)
             if cancelled:
                 raise
 
-    async def _commit(self, changes: Sequence[Change]) -> Commit:
+    async def _keep_roots(self) -> None:
+        def there_is_a_spare() -> None:
+            if self._erasures.waiting:
+                self._wake.set()
+
+        try:
+            await self.pages.keep(there_is_a_spare)
+        except Exception as error:  # noqa: BLE001 - whatever it is, without a keeper nothing is ever erased
+            self._lose(error)
+
+    async def _commit(self, batch: Sequence[tuple[Change, asyncio.Future[Commit]]]) -> Commit:
         began = self._boottime()
+        changes = [change for change, _ in batch]
         merged: dict[bytes, bytes | None] = {}
         for change in changes:
             merged.update(change.rows)  # of a key, a group writes only the last row
-            for page, entry in change.erase:
-                self.pages.erase(page, entry)
-            for group, bucket in change.drop:
-                self.pages.drop(group, bucket)
+        taken = self._remove(batch)
         staged = self.pages.stage()
         if any(change.consumed for change in changes):
             merged[OFFSETS_KEY] = rows.encode(Offsets(next=dict(self._offsets)))
@@ -326,7 +381,7 @@ class Ledger:
 
         if not merged:
             merged[HEARTBEAT_KEY] = struct.pack(">d", began)
-        pages = await self.pages.seal(staged)
+        pages = self.pages.seal(staged)
         if not pages and began - self._keys_at >= HEARTBEAT_S - LOOK_S:
             pages = {HEARTBEAT_KEY: b""}  # not in every commit: each append to `keys` is flushed
         if pages:
@@ -337,14 +392,39 @@ class Ledger:
             *((topics.AUDIT, b"leaf", leaf) for leaf in leaves),
         ]
         commit = await self._transact(own, owners, events)
+        self._acked_at = began  # when it began: what a successor does after that, this commit has not seen
+        return await self._certain(commit, staged, taken)
+
+    async def _certain(self, commit: Commit, staged: StagedPages, taken: list[Erasure]) -> Commit:
+        """What was committed can no longer be undone; what it erased is dead, or is being tried beside us."""
+        destroyed = self.pages.destroyed()
         if staged.erasing:
-            commit = Commit(commit.at, commit.keys_offset, await self._forget_older(commit.keys_offset))
+            destroyed = await self._forget_older(commit.keys_offset)
         elif len(staged.nodes):
             # Its keys are used from now on. Were the commit lost with its marker in a power cut, they would be in no
             # tree that a deadline drops, but in an aborted record that opens as long as its page lives.
             await self._marked(commit.keys_offset)
-        self._acked_at = began  # when it began: what a successor does after that, this commit has not seen
+        if taken:
+            commit = Commit(commit.at, commit.keys_offset, self.pages.root_version)
+            for erasure in taken:
+                erasure.commit = commit
+            destroyed.add_done_callback(lambda done: None if done.cancelled() else self._erasures.dead(taken))
+        if taken or staged.erasing:
+            await asyncio.wait({destroyed}, timeout=STORE_PATIENCE_S)
         return commit
+
+    def _remove(self, batch: Sequence[tuple[Change, asyncio.Future[Commit]]]) -> list[Erasure]:
+        """Apply removals, those that waited first, if a root is wrapped for their commit; else all of them wait."""
+        for change, future in batch:
+            if change.erases:
+                self._erasures.add(change, future)
+        taken = self._erasures.take() if self.pages.can_erase else []
+        for erasure in taken:
+            for page, entry in erasure.change.erase:
+                self.pages.erase(page, entry)
+            for group, bucket in erasure.change.drop:
+                self.pages.drop(group, bucket)
+        return taken
 
     async def _transact(
         self, own: list[tuple[str, bytes, bytes | None]], owners: list[tuple[bytes, bytes]], events: list[Outgoing]
@@ -435,9 +515,9 @@ class Ledger:
                 raise LedgerLost(f"ledger {self.partition}: another owner wrote while this one was being reseated")
         self._acked_at = began
 
-    async def _forget_older(self, keys_offset: int) -> str:
+    async def _forget_older(self, keys_offset: int) -> asyncio.Future[None]:
         await self._marked(keys_offset)
-        return await self.pages.destroy_older()
+        return self.pages.destroy_older()
 
     async def _marked(self, keys_offset: int) -> None:
         """Until the marker of the commit that wrote this offset is in `keys`, which is flushed: it cannot be undone."""
@@ -523,14 +603,16 @@ class Ledger:
         if reader is not None:
             await reader.stop()
 
-    def _lose(self, error: BaseException, *, tell: bool = True) -> None:
+    def _lose(self, error: BaseException, *, tell: bool = True, written: asyncio.Future[Commit] | None = None) -> None:
         first, self.lost = self.lost is None, self.lost or error
         queue, self._queue = self._queue, []
         self._rows, self._offsets = {}, {}  # they may hold what never committed
         self.pages.wipe()
-        for _, future in queue:
-            if not future.done():
-                future.set_exception(LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}"))
+        lost = LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
+        for future in (*(future for _, future in queue), written, self._written):
+            if future is not None and not future.done():
+                future.set_exception(lost)
+        self._erasures.fail(lost)
         if first and tell and self._on_lost is not None:
             self._on_lost(self, error)
 
@@ -554,6 +636,12 @@ def _hush(producer: AIOKafkaProducer) -> None:
     for waiter in waiters:
         if waiter is not None and waiter.done():
             _retrieved(waiter)
+
+
+def _done() -> asyncio.Future[Commit]:
+    nothing: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
+    nothing.set_result(Commit(0.0))
+    return nothing
 
 
 def _retrieved(future: asyncio.Future[Any]) -> None:

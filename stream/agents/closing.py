@@ -38,8 +38,11 @@ class Closer:
             if (job := self._ending(job_id)) is not None:
                 going, _ = jobs.fate(estate, job, job.head.ending or JobState.FAILED)
                 await self._grants.revoke(asset.id for asset in going)
-            if (job := self._ending(job_id)) is not None:
+            while (job := self._ending(job_id)) is not None:
                 going, staying = jobs.fate(estate, job, job.head.ending or JobState.FAILED)
+                if not going and self._dying(job):
+                    await estate.ledger.erased()
+                    continue
                 change = Change()
                 for asset in staying:
                     estate.book.put_asset(change, asset)
@@ -49,10 +52,6 @@ class Closer:
                 else:
                     jobs.settle(estate, change, job)
                 await estate.commit(change)  # the keys are dead, and the roots that could open them
-            if (job := self._ending(job_id)) is not None:
-                change = Change()
-                jobs.settle(estate, change, job)
-                await estate.commit(change)
         finally:
             self._busy.discard(job_id)
 
@@ -60,6 +59,12 @@ class Closer:
         """The job as it is now, if it still has to be finished."""
         job = self._estate.book.job(job_id)
         return job if job is not None and job.head.state is JobState.ENDING else None
+
+    def _dying(self, job: Job) -> bool:
+        """Whether keys of this job still wait for their death: its end is not to be told before."""
+        body = job.body
+        own = (*body.inputs, *body.features, *body.results) if body is not None else ()
+        return any(self._estate.ledger.erasing(row_id.encode()) for row_id in (job.id, *own))
 
     async def _erase(self, asset_ids: tuple[str, ...], cause: str, users: tuple[str, ...]) -> None:
         released = {

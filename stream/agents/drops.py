@@ -58,7 +58,8 @@ class Drops:
             if place in due:
                 busy[place].append(row)
         self._waiting = {place: self._waiting.get(place, now) for place in busy}
-        if free := [place for place in due if place not in busy]:
+        free = [place for place in due if place not in busy]
+        if free and not estate.pages.away:  # else it would wait for the root store, and hold up what is in hands
             await self._drop(free)
         return estate.book.take((row for rows in busy.values() for row in rows), now)
 

@@ -14,7 +14,7 @@ import msgspec
 from stream.agents import api, assets, jobs
 from stream.agents.book import Asset, Job, Subject
 from stream.agents.estate import Estate
-from stream.agents.views import asset_view, job_view
+from stream.agents.views import asset_view, job_view, state_of
 from stream.audit.grants import Grantee
 from stream.audit.tiles import parse_path
 from stream.errors import BadRequest
@@ -71,12 +71,30 @@ class NotReusable(BadRequest):
     status: ClassVar[int] = 422
 
 
+PROMISES = frozenset({"submit", "grant_write"})
+"""Verbs after which more is owed than before."""
+
+LETTING_GO = frozenset({"delete_asset", "delete_job", "delete_subject", "end_write", "end_read"})
+"""Verbs that are answered whatever the root store does: they only hide, or end what was begun."""
+
+
 class RefusedByVerdict(BadRequest):
     """What the policy, or the platform, refused, as the gateway reports it."""
 
     def __init__(self, refused: verdict.Refused) -> None:
         super().__init__(refused.message)
         self.problem = api.Problem(kind=refused.kind, status=refused.status, detail=refused.message)
+
+
+def admit(estate: Estate, verb: str, ask: msgspec.Struct) -> None:
+    """Whether this may be answered now. Raises LedgerLost, or RootStoreUnavailable while erasures cannot be kept.
+
+    A consent that is given is a promise; one that is withdrawn lets go.
+    """
+    estate.ledger.check()
+    given = isinstance(ask, api.PutConsent) and ask.granted
+    if verb not in LETTING_GO and (given or not isinstance(ask, api.PutConsent)):
+        estate.pages.check(promising=given or verb in PROMISES)
 
 
 # -- consents and jobs -------------------------------------------------------------------------------------------
@@ -150,7 +168,7 @@ async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
 async def get_job(estate: Estate, ask: api.GetJob) -> api.JobView:
     """Status, at once or when it changes."""
     job = _job(estate, ask.tenant, ask.app, ask.job)
-    if ask.wait_s > 0 and not job.head.state.ended:
+    if ask.wait_s > 0 and not state_of(estate, job).ended:
         await estate.watch.wait(ask.job, ask.after, min(ask.wait_s, MAX_WAIT_S))
         job = await _gathered(estate, ask)
     await estate.ledger.barrier()  # nothing is told that a crash could take back
@@ -177,7 +195,8 @@ async def delete_subject(estate: Estate, ask: api.DeleteSubject) -> api.Done:
         if subject is not None:
             change.erase.append((subject.head.page, purposes.stream_name(who)))
         estate.book.bury(change, who)
-        await estate.commit(change)
+        estate.commit(change)
+        await estate.ledger.barrier()  # hidden; its keys die when the root store lets them
     return api.Done(at=estate.now())  # of an unknown subject nothing is left either: the answer tells no difference
 
 
@@ -365,7 +384,7 @@ async def _gathered(estate: Estate, ask: api.GetJob) -> Job:
         estate.ledger.check()
         job = _job(estate, ask.tenant, ask.app, ask.job)
         left_s = end - asyncio.get_running_loop().time()
-        if job.head.state.ended or left_s <= 0:
+        if state_of(estate, job).ended or left_s <= 0:
             return job
         await estate.watch.wait(ask.job, estate.watch.seq(ask.job), left_s)
 

@@ -22,29 +22,38 @@ async def run(estate: Estate) -> None:
     """Until cancelled. Whole buckets first; then what came due before its bucket, and what was in somebody's hands."""
     while True:
         while keys := await _next(estate):
-            await estate.commit(announce(estate, keys))
-        estate.drops.settled()
+            estate.commit(announce(estate, keys))
+            await estate.ledger.barrier()  # not for its keys to die: that may take the root store long
+        if not estate.pages.away:
+            estate.drops.settled()
         await asyncio.sleep(TICK_S)
 
 
 async def open_with(estate: Estate) -> None:
     """At opening, before anything is served: what came due while nobody owned the partition dies."""
     await estate.commit(resume(estate))
-    while keys := await _living(estate):
-        await estate.commit(overdue(estate, keys))
+    while True:
+        while keys := await _living(estate):
+            await estate.commit(overdue(estate, keys))
+        if not estate.pages.away:
+            return
+        await asyncio.sleep(TICK_S)
 
 
 async def _next(estate: Estate) -> list[bytes]:
     """What to announce now. Rows whose keys are dead come last: they can wait, and others cannot."""
     if keys := await _living(estate):
         return keys
-    return [] if estate.drops.patient else estate.book.take_aside(BATCH)
+    return [] if estate.drops.patient or estate.pages.away else estate.book.take_aside(BATCH)
 
 
 async def _living(estate: Estate) -> list[bytes]:
-    """What is to be ended now: first what keeps a due bucket from being dropped."""
+    """What is to be ended now: first what keeps a due bucket from being dropped.
+
+    Nothing else while the root store does not answer: no API returns what has come due, and masses go by whole buckets.
+    """
     keys = await estate.drops.take()
-    while not keys and (due := estate.book.take_due(estate.now(), BATCH)):
+    while not keys and not estate.pages.away and (due := estate.book.take_due(estate.now(), BATCH)):
         keys = estate.drops.put_aside(due)
         await asyncio.sleep(0)
     return keys

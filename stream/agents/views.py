@@ -35,19 +35,25 @@ def asset_view(estate: Estate, asset: Asset) -> api.AssetView:
     )
 
 
+def state_of(estate: Estate, job: Job) -> JobState:
+    """Its state as it may be told: an end is announced once the keys that die by it are dead (R7)."""
+    ended = job.head.state.ended and estate.ledger.erasing(job.id.encode())
+    return JobState.ENDING if ended else job.head.state
+
+
 def job_view(estate: Estate, job: Job) -> api.JobView:
     """A job as it is now, with the engine's last word on it."""
-    head = job.head
+    head, state = job.head, state_of(estate, job)
     progress = estate.watch.progress(job.id, head.fence) if head.state is JobState.LEASED else None
     place = estate.dispatcher.places.get(job.id) if head.state is JobState.QUEUED else None
     return api.JobView(
         id=job.id,
-        state=head.state.value,
+        state=state.value,
         stage=head.stage.value,
         seq=estate.watch.seq(job.id),
         created_at=head.created_at,
         ended_at=head.ended_at,
-        progress=_DONE if head.state is JobState.SUCCEEDED else progress.fraction if progress else 0.0,
+        progress=_DONE if state is JobState.SUCCEEDED else progress.fraction if progress else 0.0,
         step=progress.step if progress else "",
         eta_s=place.eta_s if place else None,
         queue_position=place.position if place else None,

@@ -145,6 +145,16 @@ class KeyTree:
         """The leaf ids of a bucket: whose keys die with its drop."""
         return [page for top in self._buckets.get((group, bucket), ()) for page, _ in top.entries()]
 
+    def sizes(self) -> Iterator[tuple[bytes, int]]:
+        """(page, how many entries it has) of every leaf."""
+        leaves = (node for node in self._nodes.values() if node.level == Level.LEAF)
+        return ((leaf.id, len(leaf.body) // ENTRY_BYTES) for leaf in leaves)
+
+    def entries(self, page: bytes) -> list[bytes]:
+        """The entries of a page, without their keys."""
+        leaf = self._leaf(page)
+        return [] if leaf is None else [entry for entry, _ in leaf.entries()]
+
     def place_of(self, page: bytes) -> Place | None:
         """(group, bucket) of a living page."""
         leaf = self._leaf(page)
@@ -216,14 +226,22 @@ class KeyTree:
             self.erase(page, entry)
         return target
 
-    def stage(self) -> Staged:
-        """Seal what changed since the last call. Raises CommitOutOfTurn while a re-keyed root awaits its wrapping."""
+    @property
+    def erasing(self) -> bool:
+        """The next `stage` re-keys the root: something was removed, or the tree is fresh."""
+        return bool(self._rekey)
+
+    def stage(self, root_key: bytes | None = None) -> Staged:
+        """Seal what changed since the last call. Raises CommitOutOfTurn while a re-keyed root awaits its wrapping.
+
+        `root_key`: for a re-keyed root, where one was wrapped ahead: 32 bytes that no attempt ever used.
+        """
         if self.wrapping:
             raise CommitOutOfTurn("expected the erasing commit before this one to have made its records")
         for node in list(self._rekey):
             self._rekey.update(_ancestors(node))
         for node in self._rekey:
-            node.key = os.urandom(KEY_BYTES)
+            node.key = root_key if node is self._root and root_key is not None else os.urandom(KEY_BYTES)
             if node.parent is not None:
                 node.parent.put(node.id, node.key)
         changed, erasing = self._dirty | self._rekey, bool(self._rekey)

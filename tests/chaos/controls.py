@@ -18,10 +18,11 @@ from tests.simulated.roots import SteppedRoots
 
 
 class NoKey(SmallTree):
-    """A removal writes its path and wraps the root again, all under the keys they had."""
+    """A removal writes its path under the keys that it had; only the root has the key that was wrapped for it."""
 
-    def stage(self) -> Staged:
+    def stage(self, root_key: bytes | None = None) -> Staged:
         erasing = bool(self._rekey)
+        self._root.key = root_key or self._root.key
         self._dirty |= self._rekey | ({self._root} if erasing else set())
         self._rekey = set()
         staged = super().stage()
@@ -32,12 +33,12 @@ class NoKey(SmallTree):
 class LeafOnly(NoKey):
     """A removal re-keys its leaf, and nothing above it."""
 
-    def stage(self) -> Staged:
+    def stage(self, root_key: bytes | None = None) -> Staged:
         for leaf in [node for node in self._rekey if node.level == Level.LEAF]:
             leaf.key = os.urandom(KEY_BYTES)
             leaf.parent.put(leaf.id, leaf.key)
             self._dirty.add(leaf.parent)
-        return super().stage()
+        return super().stage(root_key)
 
 
 class PlainCopy(SmallTree):

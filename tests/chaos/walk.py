@@ -43,6 +43,8 @@ MAX_ENTRIES = 60
 HOWS: tuple[How, ...] = ("freeze", "freeze", "fail")
 
 COMMIT_STEPS = [
+    "unwrap asked",
+    "unwrapped",
     "wrap asked",
     "wrapped",
     "add asked",

@@ -78,6 +78,7 @@ class OwnerDouble:
         self.renewals = 0
         self.disowned: set[int] = set()  # 421
         self.dumb: set[int] = set()  # 503
+        self.rootless: set[int] = set()  # 503, which no other owner could better
         self.calls: list[str] = []
         self.changed = asyncio.Condition()
         self.epoch = 0
@@ -187,6 +188,8 @@ class OwnerDouble:
     def _check(self, partition: int, ask: Any) -> None:
         if partition in self.disowned:
             raise Refused("not-owner", 421)
+        if partition in self.rootless:
+            raise Refused("root-store-unavailable", 503)
         if partition in self.dumb:
             raise Refused("owner-opening", 503)
         if hasattr(ask, "subject"):

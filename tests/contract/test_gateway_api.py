@@ -611,6 +611,21 @@ class TestWithDouble:
         answer = await caller.get(f"/v1/receipts/{partition}/{asset['leaf']}")
         assert (answer.status_code, answer.json()) == (200, {"commitment": asset["leaf"]})
 
+    async def test_without_a_root_store_nothing_is_promised_and_nobody_waits(
+        self, gateway: System, double: OwnerDouble
+    ) -> None:
+        caller = await gateway.tenant()
+        job = (await caller.job())["id"]
+        uploads = double.calls.count("grant_write")
+        double.rootless.add(gateway.mint.check(Kind.JOB, caller.tenant.id, job))
+        try:
+            answer = await caller.put(f"/v1/{APP}/jobs/{job}/inputs/0", content=a_picture())
+        finally:
+            double.rootless.clear()
+        refused(answer, 503, "root-store-unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+        assert double.calls.count("grant_write") == uploads + 1
+
     async def test_another_owner_is_found_after_421(self, gateway: System, double: OwnerDouble) -> None:
         caller = await gateway.tenant()
         job = (await caller.job())["id"]

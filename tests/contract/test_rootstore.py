@@ -15,6 +15,7 @@ from stream.vault.openbao import Transit
 from stream.vault.rootstore import RootGone, RootStoreUnavailable, Why, number_of, version_of
 from stream.vault.rootstore_file import FileRootStore
 from stream.vault.rootstore_openbao import OpenBaoRootStore
+from tests.contract.rootstore_double import Switch, SwitchedRootStore
 
 
 @pytest.fixture
@@ -36,7 +37,13 @@ async def bao(openbao):
         transit.close()
 
 
-@pytest.fixture(params=["file", "bao"])
+@pytest.fixture
+def double():
+    switch = Switch()
+    return lambda partition: SwitchedRootStore(switch, partition)
+
+
+@pytest.fixture(params=["file", "bao", "double"])
 def reopen(request):
     """Opens the store of a partition, as another process would."""
     make = request.getfixturevalue(request.param)

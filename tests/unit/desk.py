@@ -65,6 +65,7 @@ class Desk:
         self.ledger = Ledger(0, self.pages, bootstrap="")
         self.dispatcher, self.closer, self.sweeper, self.certifier = Heard(), Heard(), Heard(), Heard()
         self.events: list[Event] = []
+        self.away = False  # the root store is: rows are committed, and keys wait for `come_back`
         self._folder, self._rules = folder, rules
 
     async def open(self) -> Desk:
@@ -96,15 +97,33 @@ class Desk:
         """As the ledger's writer does it, without a broker."""
         while self.ledger._queue:
             queue, self.ledger._queue = self.ledger._queue, []
+            written = self.ledger._written
             for change, future in queue:
-                for page, entry in change.erase:
-                    self.pages.erase(page, entry)
-                for group, bucket in change.drop:
-                    self.pages.drop(group, bucket)
                 self.events += [bus.decode(event.value)[0] for event in change.events]
+                if self.away and change.erases:
+                    self.ledger.erasures.add(change, future)
+                    continue
+                self._forget(change)
                 future.set_result(Commit(self.clock.now()))
+            if written is not None and not written.done():
+                written.set_result(Commit(self.clock.now()))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
+
+    def come_back(self) -> None:
+        """The root store answers: what waited is erased, and told."""
+        self.away = False
+        taken = self.ledger.erasures.take()
+        for each in taken:
+            self._forget(each.change)
+            each.commit = Commit(self.clock.now())
+        self.ledger.erasures.dead(taken)
+
+    def _forget(self, change: Change) -> None:
+        for page, entry in change.erase:
+            self.pages.erase(page, entry)
+        for group, bucket in change.drop:
+            self.pages.drop(group, bucket)
 
     async def ask(self, request: msgspec.Struct) -> Any:
         """What the owner answers."""
