@@ -50,8 +50,7 @@ class Machine:
 
     async def step(self, name: str, error: type[Exception] = KafkaConnectionError) -> None:
         """What is about to happen, or did. Raises `error` where it is to fail."""
-        if self._rng is not None:
-            await asyncio.sleep(self._rng.expovariate(2000))
+        await asyncio.sleep(0 if self._rng is None else self._rng.expovariate(2000))
         self.steps[name] += 1
         if not self.frozen and not self.dead and self._armed is not None and self._armed[1] in {"", name}:
             how, at, after = self._armed
