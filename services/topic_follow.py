@@ -1,4 +1,4 @@
-"""Follow a one-partition compacted topic: all of it, then each record as it is committed."""
+"""Read one partition of a topic whole, or follow a topic of one: all of it, then each record as it is committed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ Apply = Callable[[bytes, bytes | None], None]
 log = structlog.get_logger()
 
 
-async def read_whole(bootstrap: str, topic: str, apply: Apply) -> None:
-    """Apply every record that was committed when this was called. Raises KafkaError."""
-    consumer, partition, end = await _open(bootstrap, topic)
+async def read_whole(bootstrap: str, topic: str, apply: Apply, *, partition: int = 0) -> int:
+    """Apply every record that was committed when this was called; the end offset then. Raises KafkaError."""
+    consumer, tp, end = await _open(bootstrap, topic, partition)
     try:
-        await _read_to(consumer, partition, end, apply)
+        await _read_to(consumer, tp, end, apply)
     finally:
         await consumer.stop()
+    return end
 
 
 async def follow(bootstrap: str, topic: str, apply: Apply, caught_up: asyncio.Event) -> None:
@@ -44,7 +45,7 @@ async def follow(bootstrap: str, topic: str, apply: Apply, caught_up: asyncio.Ev
             await asyncio.sleep(_RETRY_S)
 
 
-async def _open(bootstrap: str, topic: str) -> tuple[AIOKafkaConsumer, TopicPartition, int]:
+async def _open(bootstrap: str, topic: str, number: int = 0) -> tuple[AIOKafkaConsumer, TopicPartition, int]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         isolation_level="read_committed",  # owners are written inside the ledger's transactions
@@ -53,11 +54,11 @@ async def _open(bootstrap: str, topic: str) -> tuple[AIOKafkaConsumer, TopicPart
     )
     try:
         await consumer.start()
-        partition = TopicPartition(topic, 0)
+        partition = TopicPartition(topic, number)
         consumer.assign([partition])
         # Not seek_to_beginning: right after assign it loses against the reset that assign has begun.
         consumer.seek(partition, (await consumer.beginning_offsets([partition]))[partition])
-        end = (await consumer.end_offsets([partition]))[partition]
+        end = int((await consumer.end_offsets([partition]))[partition])
     except BaseException:
         await consumer.stop()
         raise

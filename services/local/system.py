@@ -101,8 +101,7 @@ class System:
         names = [f"worker-{n + 1}" for n in range(self.workers)]
         self._ports = dict(zip(names, internal, strict=True))
         self._start("gateway", ["services.gateway", "--port", str(public)])
-        for name, port in self._ports.items():
-            self._keeping.append(asyncio.create_task(self._keep(name, port), name=f"keep {name}"))
+        self._keep_all()
         try:
             await self._until_ready()
         except BaseException:
@@ -137,12 +136,32 @@ class System:
                 return
             await asyncio.sleep(POLL_S)
 
+    async def stop_workers(self) -> None:
+        """End every worker, so that nobody owns a partition; the gateway and the stores go on."""
+        await self._unkeep()
+        await self.stack.children.stop([name for name in self._ports if self.child(name) is not None])
+
+    async def start_workers(self) -> None:
+        """Start them again; every partition is served when this returns. Raises NotServing."""
+        self._keep_all()
+        await self._until_ready()
+
     def child(self, name: str) -> Child | None:
         """A running process of the system, for whoever wants to kill it."""
         return next((child for child in self.stack.children.running() if child.name == name), None)
 
     def _start(self, name: str, module: list[str]) -> Child:
         return self.stack.children.start(name, [sys.executable, "-m", *module], env=self._env)
+
+    def _keep_all(self) -> None:
+        for name, port in self._ports.items():
+            self._keeping.append(asyncio.create_task(self._keep(name, port), name=f"keep {name}"))
+
+    async def _unkeep(self) -> None:
+        keeping, self._keeping = self._keeping, []
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
 
     async def _keep(self, name: str, port: int) -> None:
         """A supervisor's whole job: what ends is started again."""
@@ -185,9 +204,7 @@ class System:
         return found
 
     async def _stop(self) -> None:
-        for task in self._keeping:
-            task.cancel()
-        await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self._unkeep()
         ours = {"gateway", *self._ports}
         await self.stack.children.stop([child.name for child in self.stack.children.running() if child.name in ours])
         (self.folder / SYSTEM_FILE).unlink(missing_ok=True)

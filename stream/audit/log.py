@@ -149,6 +149,18 @@ class Log:
         """Proof that the settled log begins with its first `old` leaves. Raises IndexError if it is not that long."""
         return self._tree.consistency_proof(old, self._settled)
 
+    def covering(self, commitment: bytes) -> int | None:
+        """The index of the receipt that covers this commitment, if one does."""
+        return self._where.get(commitment)
+
+    def completed(self, receipt: int) -> bool:
+        """Whether the leaf "absent" of this receipt is in the log."""
+        return receipt in self._absents
+
+    def incomplete(self) -> list[int]:
+        """The receipts whose objects were never said to be absent."""
+        return [index for index in self._receipts if index not in self._absents]
+
     def receipt_file(self, commitment: bytes) -> bytes | None:
         """What is served for an asset's commitment, or None: not erased, or not settled."""
         index = self._where.get(commitment)

@@ -35,6 +35,7 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
     UPLOAD_FAILED = "upload_failed"
     ATTEMPT = "attempt"  # its output was never accepted
+    RESTORE = "restore"  # a backup brought its row back, and could not vouch for it
 
 
 class Residue(msgspec.Struct, frozen=True, kw_only=True):

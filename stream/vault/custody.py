@@ -99,6 +99,27 @@ class S3Custody:
         there = await asyncio.gather(*map(look, wanted))
         return [name for name, found in zip(wanted, there, strict=True) if found]
 
+    async def names(self) -> list[str]:
+        """Every object in the bucket, those included of which only old versions are left. For a restore."""
+        versioned = await self._keeps_versions()
+        query = {"versions": ""} if versioned else {"list-type": "2"}
+        found: dict[str, None] = {}
+        while True:
+            status, answer = await self._ask("GET", query=query)
+            if status != _OK:
+                raise StoreUnavailable(f"expected a list of the bucket, got {status}: nothing is known, ask again")
+            listed = ET.fromstring(answer)  # noqa: S314 - our own store's answer, and expat resolves nothing external
+            tags = ("Version", "DeleteMarker") if versioned else ("Contents",)
+            found |= {e.findtext("{*}Key", ""): None for tag in tags for e in listed.iterfind(f"{{*}}{tag}")}
+            if listed.findtext("{*}IsTruncated") != "true":
+                return list(found)
+            if versioned:
+                query = {"versions": "", "key-marker": listed.findtext("{*}NextKeyMarker", "")}
+                if marker := listed.findtext("{*}NextVersionIdMarker", ""):
+                    query["version-id-marker"] = marker
+            else:
+                query = {"list-type": "2", "continuation-token": listed.findtext("{*}NextContinuationToken", "")}
+
     async def _delete(self, objects: list[tuple[str, str]]) -> None:
         for at in range(0, len(objects), _BATCH):
             batch = objects[at : at + _BATCH]

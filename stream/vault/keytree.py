@@ -137,6 +137,12 @@ class KeyTree:
         """Live entries. Linear in leaves."""
         return sum(len(node.body) for node in self._nodes.values() if node.level == Level.LEAF) // ENTRY_BYTES
 
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """(entry, page) of every live key, in no order that means anything. Nothing may change meanwhile."""
+        for node in self._nodes.values():
+            if node.level == Level.LEAF:
+                yield from ((entry, node.id) for entry, _ in node.entries())
+
     def places(self) -> list[Place]:
         """(group, bucket) of all that lives: an owner drops those that are overdue before it serves anything."""
         return list(self._buckets)

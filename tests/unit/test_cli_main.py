@@ -31,6 +31,8 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     [
         (("status",), "expected a system that runs in {home}/run, found none: start one with `mayfly up`"),
         (("tenant", "ls"), "expected a system that runs in {home}/run, found none: start one with `mayfly up`"),
+        (("backup", "{home}/b"), "expected a system that runs in {home}/run, found none: start one with `mayfly up`"),
+        (("restore", "{home}/b", "--report", "r"), "expected a system that runs in {home}/run, found none: start one"),
         (("demo", "--photo", "{home}/none.jpg"), "expected --photo to be a readable picture, got: No such file or"),
         (("demo", "--out", "{home}/file/out"), "expected --out to be a folder that can be written to, got: Not a dir"),
     ],
@@ -49,7 +51,7 @@ def test_refusals(
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["demo", "up", "status", "tenant", "receipt", "audit"])
+@pytest.mark.parametrize("command", ["demo", "up", "status", "tenant", "receipt", "audit", "backup", "restore"])
 def test_help_of_every_command(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
