@@ -37,7 +37,6 @@ from stream.vault.courier import Courier
 from stream.vault.custody import S3Custody
 from stream.vault.pages import KeyPages, KeysTopicLost
 
-GROUP = "mayfly"
 ROWS_PER_COMMIT = 1000
 CHUNK_BYTES = 1 << 20
 _OURS = re.compile(r"[0-9a-f]{32}")  # the names that owners give; others in the bucket are not ours to delete
@@ -204,7 +203,7 @@ def _going(present: dict[bytes, bytes]) -> frozenset[str]:
 async def _no_owners(settings: Settings) -> None:
     """Raises OwnersRunning while the workers' group has a member."""
     async with _admin(settings) as admin:
-        for answer in await admin.describe_consumer_groups([GROUP]):
+        for answer in await admin.describe_consumer_groups([topics.GROUP]):
             for group in answer.groups:
                 if members := len(group[5]):
                     raise OwnersRunning(

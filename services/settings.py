@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     openbao_token_path: str = ""  # a file, read again for each call, so that an agent may replace it
     openbao_ca_path: str = ""  # PEM; empty: the system's
     policies_extra: str = ""  # a folder of further policies (tests)
+    approvers_path: str = ""  # names and public keys of who may approve legal holds; empty: nobody may
     weights_dir: str = ""  # absolute; empty: where the engines look by themselves
     partitions: Count = 4
     lead_s: Positive = 60.0  # ceiling − lead: takeover plus retries must fit

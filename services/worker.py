@@ -27,6 +27,7 @@ import uvloop
 from ray_cluster.client import Cluster
 from ray_cluster.engines import registry
 from ray_cluster.pools import ClusterConfig, default_pools
+from services import approvers
 from services.clock_topic import follow_clock
 from services.owner_api import OwnerServer, revoke_at
 from services.roots import claim_of, root_stores
@@ -66,7 +67,6 @@ from stream.vault.rootstore import RootStore
 
 log = logging.getLogger(__name__)
 
-GROUP = "mayfly"
 STOP_S = 10.0
 MEGAPIXEL = 1.0  # what a job is predicted to cost before its pictures are known
 
@@ -185,6 +185,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             rules=rules_of(settings),
             real_time=time.time,
             end=lambda: os.kill(os.getpid(), signal.SIGTERM),
+            approvers=lambda: approvers.registered(settings.approvers_path),
         )
         config = ClusterConfig(
             pools=default_pools(max_actors=settings.max_actors, env={"MAYFLY_WEIGHTS": settings.weights_dir}),
@@ -201,7 +202,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             roots=stack.enter_context(root_stores(settings)),
             call_gateway=await stack.enter_async_context(revoke_at(settings.tls_dir, settings.internal_token)),
         )
-        app = make_app(GROUP, bootstrap=settings.kafka, partitions=settings.partitions, data_dir=data_dir)
+        app = make_app(topics.GROUP, bootstrap=settings.kafka, partitions=settings.partitions, data_dir=data_dir)
         estates = Estates(app, topics.EVENTS, lambda partition, on_lost: open_estate(wiring, partition, on_lost))
         wiring.dispatcher = Dispatcher(
             cluster,

@@ -30,6 +30,9 @@ EXPIRE = "expire"
 EVENTS = (UPLOAD, DETECT, GENERATE, EXPIRE)
 """The topics that agents read, co-partitioned with the ledger."""
 
+GROUP = "mayfly"
+"""The group in which workers share the partitions of these topics."""
+
 SEGMENT_S = 60
 TOMBSTONE_S = 24 * 3600
 """A closed ledger kept in memory longer than this must not be reopened: it may have missed a tombstone."""

@@ -77,5 +77,6 @@ async def system(stack: LocalStack) -> AsyncIterator[System]:
         retry_after_s=(0.2,),
         max_image_bytes=1 << 20,
         content_free_s=600.0,
+        approvers_path=str(stack.run_dir / "approvers.json"),
     ) as running:
         yield running

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from stream.agents.cases import Case
+
 
 class Problem(msgspec.Struct, frozen=True):
     """Why not. `kind` is stable; `detail` is for the caller and holds nothing of anybody else's."""
@@ -159,6 +161,24 @@ class GetTile(msgspec.Struct, frozen=True):
     path: str  # as in tlog-tiles: tile/…
 
 
+class OpenHold(msgspec.Struct, frozen=True):
+    """A case and its approvers' signatures, by name. → HoldView. For operators: no gateway asks it."""
+
+    case: Case
+    signatures: dict[str, bytes]
+
+
+class ReleaseHold(msgspec.Struct, frozen=True):
+    """The commitment of a case, and one approver's signature. → HoldView. For operators."""
+
+    case: bytes
+    signatures: dict[str, bytes]
+
+
+class ListHolds(msgspec.Struct, frozen=True):
+    """What is held in this partition. → HoldsView. For operators."""
+
+
 # -- replies -----------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +278,22 @@ class LogFile(msgspec.Struct, frozen=True):
     file: bytes
 
 
+class HoldView(msgspec.Struct, frozen=True):
+    """A case over `held` assets. `passed_over`: that the policy does not let be held, or another case holds."""
+
+    case: str  # hex of its commitment
+    app: str
+    until: float
+    held: int
+    passed_over: int = 0
+
+
+class HoldsView(msgspec.Struct, frozen=True):
+    """The cases that hold something in one partition."""
+
+    holds: tuple[HoldView, ...]
+
+
 VERBS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     "put_consent": (PutConsent, ConsentView),
     "submit": (Submit, JobView),
@@ -274,4 +310,7 @@ VERBS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     "get_receipt": (GetReceipt, ReceiptReply),
     "get_checkpoint": (GetCheckpoint, LogFile),
     "get_tile": (GetTile, LogFile),
+    "open_hold": (OpenHold, HoldView),
+    "release_hold": (ReleaseHold, HoldView),
+    "list_holds": (ListHolds, HoldsView),
 }

@@ -13,6 +13,7 @@ from stream import topics
 from stream.agents.book import Asset, Job, batched
 from stream.agents.drops import Drop
 from stream.agents.estate import Estate
+from stream.agents.held import keep
 from stream.audit import grants as audit_grants
 from stream.audit.grants import Grantee
 from stream.audit.receipts import SALT_BYTES, commitment, milliseconds
@@ -123,16 +124,22 @@ def reckon(estate: Estate, asset: Asset, clocks: Mapping[Clock, float], *, data_
 
 def hide(estate: Estate, change: Change, assets: Iterable[Asset], cause: str) -> None:
     """From now on no API returns them; their keys die once every holder has let go."""
-    for asset in assets:
-        if asset.head.state in {AssetState.PENDING, AssetState.STORED}:
-            head = msgspec.structs.replace(asset.head, state=AssetState.HIDDEN, hidden_at=estate.now(), cause=cause)
+    for asset in keep(estate, change, assets, cause):
+        if asset.head.state in {AssetState.PENDING, AssetState.STORED, AssetState.HELD}:
+            head = msgspec.structs.replace(
+                asset.head,
+                state=AssetState.HIDDEN,
+                hidden_at=asset.head.hidden_at or estate.now(),
+                cause=asset.head.cause or cause,
+                receipt=-1,
+            )
             estate.book.put_asset(change, Asset(asset.id, head, asset.body))
 
 
 def forget(estate: Estate, change: Change, assets: Iterable[Asset], cause: str) -> list[str]:
     """Their keys die in this commit. What is left of each is a header for the sweeper. Returns their ids."""
     dying: list[str] = []
-    for asset in assets:
+    for asset in keep(estate, change, assets, cause):
         if asset.head.state is AssetState.DEAD:
             continue
         change.erase.append((asset.head.page, entry_of(asset.id)))
@@ -141,6 +148,7 @@ def forget(estate: Estate, change: Change, assets: Iterable[Asset], cause: str) 
             state=AssetState.DEAD,
             hidden_at=asset.head.hidden_at or estate.now(),
             cause=asset.head.cause or cause,
+            receipt=-1,
         )
         estate.book.put_asset(change, Asset(asset.id, head, None))
         estate.book.detach(asset.id)
@@ -196,11 +204,11 @@ def log_grant(estate: Estate, change: Change, asset: Asset, grantee: Grantee, un
 
 
 def owned(estate: Estate, job: Job) -> list[Asset]:
-    """What this job brought into being and is not dead: not the saved assets that it only used."""
+    """What this job brought into being and is not dead or held: not the saved assets that it only used."""
     return [
         asset
         for asset in estate.book.assets_of(job)
-        if asset.head.job == job.id and asset.head.state is not AssetState.DEAD
+        if asset.head.job == job.id and asset.head.state not in {AssetState.HELD, AssetState.DEAD}
     ]
 
 

@@ -89,6 +89,7 @@ class Book:
         self.users: defaultdict[str, set[str]] = defaultdict(set)  # asset → jobs that have not ended and hold it
         self.hidden: dict[str, None] = {}  # assets whose holders must let go before their keys die
         self.dead: dict[str, None] = {}  # assets that await the sweeper, oldest first
+        self.held: set[str] = set()  # living assets over which a case was opened
         self._named: Counter[bytes] = Counter()  # page → living rows that name it, when the book was rebuilt
         self._ledger, self._pages, self._await_inputs_s = ledger, pages, await_inputs_s
         self._fresh: dict[bytes, bytes | None] = {}  # written by the decision under way, not yet applied
@@ -343,6 +344,8 @@ class Book:
         else:
             self.index_due(row.due, key)
             self._unopened.append(key)
+            if row.hold:
+                self.held.add(key.decode())
 
     def _index_job(self, job: Job) -> None:
         if job.head.state.ended:
@@ -381,6 +384,7 @@ class Book:
 
     def _index_asset(self, asset: Asset) -> None:
         key, state = asset.id.encode(), asset.head.state
+        self._index_hold(asset.id, asset.head)
         if state is AssetState.DEAD:
             self.hidden.pop(asset.id, None)
             self.dead[asset.id] = None
@@ -388,9 +392,14 @@ class Book:
         elif state is AssetState.HIDDEN:
             self.hidden[asset.id] = None
             self.index_due(asset.head.hidden_at + HIDDEN_AGAIN_S, key)
+        elif state is AssetState.HELD:
+            self.index_due(asset.head.hold_until, key)
         else:
             self.index_due(asset.head.due, key)
         self._link_asset(asset)
+
+    def _index_hold(self, asset_id: str, head: AssetHead) -> None:
+        (self.held.add if head.hold and head.state is not AssetState.DEAD else self.held.discard)(asset_id)
 
     def _link_asset(self, asset: Asset) -> None:
         if asset.body is not None and asset.id not in self._subject_of:

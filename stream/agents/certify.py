@@ -12,6 +12,7 @@ import msgspec
 from stream.agents.book import Asset, batched
 from stream.audit.log import Entry, Log
 from stream.audit.receipts import Cause, Covered, Erasure, Residue, milliseconds
+from stream.events.rows import AssetState
 from stream.ledger import Change, Commit
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 UNKNOWN_OFFSET = -1
 """Of an erasing commit whose owner died before its receipt: the next owner certifies what it finds."""
 
+
+UNCOUNTED = -1
 
 PORTION = 16_384
 """Assets in one receipt: its commitments must fit a Kafka record."""
@@ -63,8 +66,13 @@ class Certifier:
         for asset in assets:
             groups[asset.head.app, asset.head.cause].append(asset)
         for (app, cause), found in groups.items():
+            kept = self._kept(app, cause)
             for portion in batched(found, PORTION):
-                index = estate.log(change, self._receipt(app, cause, commit, portion, unreadable_at))
+                index = estate.log(change, self._receipt(app, cause, commit, portion, unreadable_at, holds=len(kept)))
+                for asset in kept:
+                    head = msgspec.structs.replace(asset.head, receipt=index)
+                    estate.book.put_asset(change, Asset(asset.id, head, asset.body))
+                kept = []
                 self.outstanding[index] = len(portion)
                 for asset in portion:
                     head = msgspec.structs.replace(asset.head, receipt=index, unreadable_at=unreadable_at)
@@ -87,7 +95,21 @@ class Certifier:
             self.certify(change, assets, commit, now)
         estate.commit(change)
 
-    def _receipt(self, app: str, cause: str, commit: Commit, assets: list[Asset], now: float) -> Callable[[Log], Entry]:
+    def _kept(self, app: str, cause: str) -> list[Asset]:
+        """What was due for this cause and is kept by a legal hold: each is counted by one receipt, the next one."""
+        held = [
+            asset for asset_id in self._estate.book.held if (asset := self._estate.book.asset(asset_id)) is not None
+        ]
+        return [
+            asset
+            for asset in held
+            if asset.head.state is AssetState.HELD
+            and (asset.head.app, asset.head.cause, asset.head.receipt) == (app, cause, UNCOUNTED)
+        ]
+
+    def _receipt(
+        self, app: str, cause: str, commit: Commit, assets: list[Asset], now: float, *, holds: int
+    ) -> Callable[[Log], Entry]:
         estate = self._estate
         covered: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
         for asset in assets:
@@ -105,6 +127,7 @@ class Certifier:
             t_hidden_ms=milliseconds(max(asset.head.hidden_at for asset in assets)),
             t_unreadable_ms=milliseconds(now),
             policy_hash=estate.policy(app).hash,
+            holds=holds,
             residues=residues,
         )
         groups = [Covered.of(*of, leaves) for of, leaves in sorted(covered.items())]

@@ -66,6 +66,7 @@ class Tools:
     rules: Rules
     real_time: Callable[[], float]  # for URLs and grants, which no demo clock moves
     end: Callable[[], None]  # of this process: a supervisor starts another
+    approvers: Callable[[], Mapping[str, bytes]] = dict  # of legal holds, as registered now: name → public key
 
 
 class Estate:

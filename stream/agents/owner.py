@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from stream.agents import api, assets, jobs
+from stream.agents import api, assets, holds, jobs
 from stream.agents.book import Asset, Job, Subject
 from stream.agents.estate import Estate
 from stream.agents.views import asset_view, job_view, state_of
@@ -326,7 +326,7 @@ async def end_read(estate: Estate, ask: api.EndRead) -> api.Done:
 async def delete_asset(estate: Estate, ask: api.DeleteAsset) -> api.Done:
     """Hidden when this returns; the rest follows."""
     asset = _asset(estate, ask.tenant, ask.app, ask.asset)
-    if asset is None or asset.head.state in {AssetState.HIDDEN, AssetState.DEAD}:
+    if asset is None or asset.head.state in {AssetState.HIDDEN, AssetState.HELD, AssetState.DEAD}:
         raise assets.Gone("this asset was yours; it is gone already")
     change = Change()
     assets.retire(estate, change, [asset], "request")
@@ -371,6 +371,9 @@ VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
     "get_receipt": get_receipt,
     "get_checkpoint": get_checkpoint,
     "get_tile": get_tile,
+    "open_hold": holds.open_case,
+    "release_hold": holds.release,
+    "list_holds": holds.ls,
 }
 
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 import msgspec
 
+from stream.agents.held import HOLD_GROUP
 from stream.audit.log import Log
 from stream.audit.receipts import Cause
 from stream.events.rows import (
@@ -42,6 +43,7 @@ class Why(StrEnum):
     ERASED = "erased"  # its key is not in the present tree
     ANNOUNCED = "erasure-announced"  # `expire.due` named it, or it was hidden: its key dies now
     IN_FLIGHT = "job-in-flight"  # its job had not ended: later deadlines of it are not in the backup
+    HOLD_OVER = "hold-over"  # a case took it after the backup, and has ended or was released
     NO_OBJECT = "object-missing"  # neither the bucket nor the backup has its bytes
     NOTHING_LEFT = "nothing-left"  # a job of which no asset lives
     OVER = "over"  # a parked event past its time
@@ -113,14 +115,36 @@ class _Planner:
             self._dead(row_id, head)
             return
         page = self._now.page_of.get(entry_of(row_id))
-        if page is None or page != head.page:
+        if page is None:
             self._erased(row_id, head)
+        elif (held := self._held(head, page)) is not None and head.object in self._now.objects:
+            self._plan.objects.add(head.object)
+            self._keep(row_id, held, sealed)
+        elif page != head.page:
+            self._forget(row_id, head, Why.HOLD_OVER)
         elif (why := self._doubt(row_id, head)) is not None:
             self._forget(row_id, head, why)
         else:
             self._living[head.job] += 1
             self._plan.objects.add(head.object)
             self._keep(row_id, head, sealed)
+
+    def _held(self, head: AssetHead, page: bytes) -> AssetHead | None:
+        """The row as a case holds it now, by its key's page and the log. Hidden: it may have come due meanwhile."""
+        group, _ = self._pages.place_of(page) or (b"", b"")
+        case = group.removeprefix(HOLD_GROUP).decode() if group.startswith(HOLD_GROUP) else ""
+        until = self._log.case_until(case)
+        if until <= self._now.at:
+            return None
+        return msgspec.structs.replace(
+            head,
+            page=page,
+            hold=bytes.fromhex(case),
+            hold_until=until,
+            state=AssetState.HELD,
+            hidden_at=head.hidden_at or self._now.at,
+            cause=head.cause or Cause.RESTORE,
+        )
 
     def _doubt(self, row_id: str, head: AssetHead) -> Why | None:
         """Why a row whose key lives must go all the same."""

@@ -19,6 +19,7 @@ import msgspec
 from stream.audit.bundles import Bundles
 from stream.audit.checkpoint import Checkpoint, origin_of, sign_note
 from stream.audit.grants import Grant
+from stream.audit.holds import Held, Released
 from stream.audit.leaves import Leaf, WrongLeaf, decode
 from stream.audit.merkle import Tree
 from stream.audit.receipt_file import Evidence, Proof, ReceiptFile
@@ -55,6 +56,7 @@ class Log:
         self._absents: dict[int, tuple[Absent, Entry]] = {}  # by the index of the receipt it completes
         self._where: dict[bytes, int] = {}  # commitment → index of its receipt
         self._keys: list[tuple[int, str]] = []  # (index of the leaf that names it, key id), ascending
+        self._cases: dict[str, float] = {}  # hold's commitment → its end; 0 once it was released
         self._entries, self._signatures = Bundles(), Bundles()
         self._covered_tree: tuple[int, Tree] | None = (
             None  # of the receipt last made or served: its paths come in bursts
@@ -104,6 +106,18 @@ class Log:
     def grant(self, leaf: Grant) -> Entry:
         """Append a leaf of access: its commit comes before the key is released."""
         return self._append(leaf, Entry(len(self), canonical(leaf)))
+
+    def held(self, leaf: Held | Released) -> Entry:
+        """Append a leaf of a legal hold, in the commit that moves its keys or lets them go."""
+        return self._append(leaf, Entry(len(self), canonical(leaf)))
+
+    def case_known(self, case: str) -> bool:
+        """Whether this case (hex of its commitment) was ever opened here."""
+        return case in self._cases
+
+    def case_until(self, case: str) -> float:
+        """When an open case ends, epoch seconds; 0 for one that was released, or is not known here."""
+        return self._cases.get(case, 0.0)
 
     @property
     def key_id(self) -> str:
@@ -205,6 +219,10 @@ class Log:
         if isinstance(leaf, Receipt):
             self._receipts[entry.index] = leaf, entry
             self._where.update((each, entry.index) for group in entry.covered for each in group)
+        elif isinstance(leaf, Held):
+            self._cases[leaf.case] = leaf.until_ms / 1000
+        elif isinstance(leaf, Released):
+            self._cases[leaf.case] = 0.0
         elif isinstance(leaf, Absent):
             self._absents[leaf.erased_index] = leaf, entry
         elif isinstance(leaf, SigningKey):

@@ -43,6 +43,7 @@ class AssetState(StrEnum):
     PENDING = "pending"  # row and key committed, bytes not yet there
     STORED = "stored"
     HIDDEN = "hidden"
+    HELD = "held"  # due, and kept by a legal hold: no API returns it
     DEAD = "dead"
 
 
@@ -101,7 +102,9 @@ class AssetHead(msgspec.Struct, frozen=True, tag="asset", omit_defaults=True):
     hidden_at: float = 0.0
     unreadable_at: float = 0.0
     cause: str = ""
-    receipt: int = -1  # index of the receipt's leaf in the partition's log
+    receipt: int = -1  # index of the receipt's leaf in the partition's log; of what is held, of that which counts it
+    hold: bytes = b""  # commitment of the case that moved its key
+    hold_until: float = 0.0
 
 
 class AssetBody(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -174,6 +177,7 @@ class Glance(msgspec.Struct, frozen=True):
     state: str = ""
     due: float = 0.0
     page: bytes = b""
+    hold: bytes = b""
 
 
 Row = JobHead | AssetHead | SubjectHead | Parked | Offsets | Owner

@@ -127,6 +127,24 @@ def _must_end(one: Promise) -> bool:
     return one.at_most in OPEN_ENDED or one.at_most is Bound.RAM_ONLY or not CERTAIN_CLOCKS.isdisjoint(one.clocks)
 
 
+def holds(policy: Policy) -> Iterator[Finding]:
+    """A hold cites what allows it, and never covers what is not stored (R15)."""
+    hold = policy.hold
+    if hold is None:
+        return
+    if not hold.clause.startswith(policy.source + " "):
+        yield "hold", 0, "clause", f"expected a clause that begins with {policy.source!r}, got {hold.clause!r}"
+    if hold.reading and not _READING.fullmatch(hold.reading):
+        yield "hold", 0, "reading", f"expected readings such as 'G1, R11', got {hold.reading!r}"
+    if not hold.basis or not hold.of:
+        yield "hold", 0, "", "a hold without a basis or without classes holds nothing: delete the table"
+    for data_class in hold.of:
+        if policy.ram_only(data_class):
+            yield "hold", 0, "of", f"{data_class} is promised to be RAM only: no hold may have it stored"
+        elif not policy.promises_of(data_class):
+            yield "hold", 0, "of", f"{data_class} has no promise here, so there is none to hold"
+
+
 def published(policy: Policy) -> Iterator[Finding]:
     """A published policy offers nothing that exists only for tests."""
     for index, one in enumerate(policy.operations):
@@ -134,7 +152,7 @@ def published(policy: Policy) -> Iterator[Finding]:
             yield "operation", index, "name", f"{one.name} is for tests only: no published policy offers it"
 
 
-CHECKS: tuple[Callable[[Policy], Iterable[Finding]], ...] = (clauses, operations, bounds, gaps)
+CHECKS: tuple[Callable[[Policy], Iterable[Finding]], ...] = (clauses, operations, bounds, gaps, holds)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -17,13 +17,14 @@ from stream.errors import BadRequest
 from stream.policies import checks, durations
 from stream.policies.checks import suggest
 from stream.policies.lines import Lines
-from stream.policies.model import Condition, Consent, Input, Operation, Policy, Promise
+from stream.policies.model import Condition, Consent, Hold, Input, Operation, Policy, Promise
 from stream.policies.vocabulary import (
     Bound,
     Choice,
     Clock,
     DataClass,
     Features,
+    HoldBasis,
     MediaKind,
     OperationName,
     Place,
@@ -68,6 +69,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     consent: tuple[Consent, ...] = ()
     choices: tuple[Choice, ...] = ()
     dated: str = ""
+    hold: Hold | None = None
 
 
 _VOCABULARIES: tuple[type[StrEnum], ...] = (
@@ -78,9 +80,10 @@ _VOCABULARIES: tuple[type[StrEnum], ...] = (
     Bound,
     MediaKind,
     Features,
+    HoldBasis,
     Place,
 )
-_STRUCTS: tuple[type[msgspec.Struct], ...] = (_File, _Row, Operation, Input, Consent, Condition)
+_STRUCTS: tuple[type[msgspec.Struct], ...] = (_File, _Row, Operation, Input, Consent, Condition, Hold)
 _WORDS = {str(word) for vocabulary in _VOCABULARIES for word in vocabulary} | {
     field.encode_name for struct in _STRUCTS for field in msgspec.structs.fields(struct)
 }
@@ -179,6 +182,7 @@ def _policy(read: _File, source: bytes, file: str, lines: Lines) -> tuple[Policy
         operations=read.operation,
         promises=tuple(promises),
         consents=read.consent,
+        hold=read.hold,
     )
     return policy, origin
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-_HEADER = re.compile(r"\s*\[\[\s*([\w-]+)\s*\]\]")
+_HEADER = re.compile(r"\s*\[{1,2}\s*([\w-]+)\s*\]{1,2}\s*(#.*)?$")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
 _PATH = re.compile(r"\$?\.?(?P<table>[\w-]+)(?:\[(?P<index>\d+)\](?:\.(?P<key>[\w-]+))?)?")
 
 
 class Lines:
-    """Line numbers, from 1, of the keys of a policy file: top-level keys, and those of its arrays of tables.
+    """Line numbers, from 1, of the keys of a policy file: top-level keys, and those of its tables and arrays of them.
 
     Values are not parsed: a line inside a long string that looks like a key can hide nothing, since the first wins.
     """
@@ -40,5 +40,5 @@ class Lines:
             return 1
         top_level = self._lines.get(("", 0, match["table"]))
         if top_level or match["index"] is None:
-            return top_level or 1
+            return top_level or self.of(match["table"])
         return self.of(match["table"], int(match["index"]), match["key"] or "")

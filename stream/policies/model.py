@@ -10,6 +10,7 @@ from stream.policies.vocabulary import (
     Clock,
     DataClass,
     Features,
+    HoldBasis,
     MediaKind,
     OperationName,
     Place,
@@ -76,6 +77,15 @@ class Consent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reading: str = ""
 
 
+class Hold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a recorded case may keep beyond its promise, and on which basis (R15). Without one nothing may be held."""
+
+    basis: tuple[HoldBasis, ...]
+    of: tuple[DataClass, ...]
+    clause: str
+    reading: str = ""
+
+
 class Policy(msgspec.Struct, frozen=True):
     """One app's policy. `hash`: hex SHA-256 of its file, carried by every receipt (R16)."""
 
@@ -89,6 +99,7 @@ class Policy(msgspec.Struct, frozen=True):
     operations: tuple[Operation, ...]
     promises: tuple[Promise, ...]
     consents: tuple[Consent, ...]
+    hold: Hold | None = None
 
     def operation(self, name: str) -> Operation | None:
         """The operation, if the app offers it."""

@@ -205,6 +205,15 @@ class MediaKind(StrEnum):
     AUDIO = "audio"
 
 
+class HoldBasis(StrEnum):
+    """On what a legal hold may rest."""
+
+    LEGAL_REQUIREMENT = "legal_requirement"
+    COURT_ORDER = "court_order"
+    AUTHORITY_DEMAND = "authority_demand"
+    LEGAL_CLAIM = "legal_claim"
+
+
 class Features(StrEnum):
     """Where faces and poses may be looked for."""
 

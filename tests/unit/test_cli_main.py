@@ -51,7 +51,7 @@ def test_refusals(
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["demo", "up", "status", "tenant", "receipt", "audit", "backup", "restore"])
+@pytest.mark.parametrize("command", ["demo", "up", "status", "tenant", "receipt", "audit", "backup", "restore", "hold"])
 def test_help_of_every_command(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:

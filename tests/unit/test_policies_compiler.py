@@ -245,3 +245,44 @@ def test_no_other_durations(text):
 def test_bounds_are_words_or_seconds():
     kinds = {one.at_most for one in load("genzo").promises}
     assert {Bound.IMMEDIATELY, Bound.ON_RETURN, Bound.USER_CHOICE, Bound.WITH_ACCOUNT, 72 * 3600, 24 * 3600} <= kinds
+
+
+def with_hold(**changes):
+    lines = {"basis": '["court_order"]', "of": '["upload_image"]', "clause": '"test §7"'} | changes
+    text = (EXTRA / "testapp.toml").read_text().partition("[hold]")[0]
+    table = "".join(f"{name} = {value}\n" for name, value in lines.items())
+    return compile_policy(f"{text}[hold]\n{table}".encode(), "testapp.toml", for_tests=True)
+
+
+def test_a_policy_without_the_table_lets_nothing_be_held():
+    text = (EXTRA / "testapp.toml").read_text().partition("[hold]")[0]
+    assert compile_policy(text.encode(), "testapp.toml", for_tests=True).hold is None
+
+
+def test_a_hold_names_its_basis_its_classes_and_its_clause():
+    hold = with_hold().hold
+    assert (hold.basis, hold.of, hold.clause) == (("court_order",), (DataClass.UPLOAD_IMAGE,), "test §7")
+    assert load("genzo").hold.basis == ("legal_requirement",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"clause": '"§7"'}, r"testapp.toml:\d+: expected a clause that begins with 'test'"),
+        ({"reading": '"Z1"'}, r"testapp.toml:\d+: expected readings such as"),
+        ({"basis": "[]"}, r"testapp.toml:\d+: a hold without a basis"),
+        ({"basis": '["court_ordr"]'}, r"did you mean 'court_order'"),
+        ({"of": '["exif"]'}, r"testapp.toml:\d+: exif has no promise here"),
+    ],
+)
+def test_a_hold_that_cannot_be(changes, said):
+    with pytest.raises(BadPolicy, match=said):
+        with_hold(**changes)
+
+
+def test_no_hold_has_stored_what_is_promised_to_be_in_memory_only():
+    text = (EXTRA / "testapp.toml").read_text()
+    row = '[[promise]]\nof = ["exif"]\nat_most = "ram_only"\nclause = "test §8"\n\n[hold]'
+    text = text.replace("[hold]", row).replace('of = ["upload_image", "result_image"]\nclause', 'of = ["exif"]\nclause')
+    with pytest.raises(BadPolicy, match="RAM only: no hold"):
+        compile_policy(text.encode(), "testapp.toml", for_tests=True)

@@ -12,11 +12,14 @@ import pytest_asyncio
 from stream.agents import api, assets, restore
 from stream.agents.book import Asset, Job
 from stream.agents.certify import Certifier
+from stream.agents.held import HOLD_GROUP
 from stream.agents.restore import RESTORED, Now, Plan, Why
-from stream.audit.receipts import Cause
+from stream.audit.holds import Held, Released
+from stream.audit.receipts import Cause, milliseconds
 from stream.events.bus import Outcome, OutputFacts
 from stream.events.rows import AssetHead, AssetState, JobHead, JobState, Offsets, Parked, SubjectBody, rows
 from stream.ids import entry_of
+from stream.policies.deadlines import bucket_of
 from stream.vault.record import open_body
 from tests.unit.desk import APP, TENANT, Desk
 
@@ -172,6 +175,39 @@ async def test_what_has_lost_its_bytes_does_not_come_back(desk: Desk) -> None:
     plan = planned(desk, backup(desk), objects=frozenset({source.head.object}))
     assert why(plan, "asset") == {Why.NO_OBJECT: 1}
     assert erased(plan) == {entry_of(result.id)}
+
+
+async def held(desk: Desk, asset: Asset) -> Asset:
+    """As a case leaves it: the key in a page of the case, and the log knows of it."""
+    group = HOLD_GROUP + b"ab" * 32
+    page = desk.pages.copy(asset.head.page, entry_of(asset.id), group, bucket_of(asset.head.due))
+    assert page is not None
+    desk.pages.erase(asset.head.page, entry_of(asset.id))
+    return Asset(asset.id, msgspec.structs.replace(asset.head, page=page), asset.body)
+
+
+@pytest.mark.parametrize("left_s", [60.0, 0.0, -1.0])
+async def test_a_hold_younger_than_the_backup_is_kept_and_hidden_while_it_lasts(desk: Desk, left_s: float) -> None:
+    _, (_, result) = await finished(desk)
+    before = backup(desk)
+    moved = await held(desk, result)
+    until_ms = milliseconds(desk.clock.now() + max(left_s, 0.0))
+    leaf = Held(partition=0, case="ab" * 32, app=APP, basis="court_order", count=1, until_ms=until_ms, approvers=())
+    desk.estate.audit.held(leaf)
+    if left_s < 0:
+        desk.estate.audit.held(Released(partition=0, case="ab" * 32, count=1, approver="x"))
+    plan = planned(desk, before)
+    head = _head(plan.rows[result.id.encode()])
+    assert isinstance(head, AssetHead)
+    if left_s > 0:
+        assert (head.state, head.page, head.hold.hex()) == (AssetState.HELD, moved.head.page, "ab" * 32)
+        assert head.hold_until == until_ms / 1000
+        assert entry_of(result.id) not in erased(plan)
+        assert result.head.object in plan.objects
+    else:
+        assert why(plan, "asset") == {Why.HOLD_OVER: 1}
+        assert head.state is AssetState.DEAD
+        assert entry_of(result.id) in erased(plan)
 
 
 async def test_every_consent_counts_as_withdrawn(desk: Desk) -> None:

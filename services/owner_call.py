@@ -1,0 +1,43 @@
+"""Ask an owner as an operator: `mayfly hold` does, with the internal token, on the machine that the workers run on."""
+
+from __future__ import annotations
+
+import ssl
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+
+from services.gateway.errors import OwnerAway, OwnerRefused
+from services.settings import Settings
+from services.tls import client_context
+from stream.agents.api import VERBS, Problem
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_VERB_OF = {request: verb for verb, (request, _) in VERBS.items()}
+TIMEOUT_S = 30.0
+
+
+async def ask(settings: Settings, ports: list[int], partition: int, request: msgspec.Struct, reply: type[T]) -> T:
+    """The owner's answer, whichever of these workers it is. Raises OwnerRefused or OwnerAway."""
+    context = client_context(settings.tls_dir)
+    connector = aiohttp.TCPConnector(ssl=context if isinstance(context, ssl.SSLContext) else True)
+    headers = {"Authorization": f"Bearer {settings.internal_token}", "Content-Type": "application/msgpack"}
+    scheme = "https" if settings.tls_dir else "http"
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as http:
+        for port in ports:
+            url = f"{scheme}://127.0.0.1:{port}/v1/{partition}/{_VERB_OF[type(request)]}"
+            try:
+                async with http.post(url, data=msgspec.msgpack.encode(request)) as answer:
+                    found: Any = await answer.read()
+                    if answer.status == HTTPStatus.OK:
+                        return msgspec.msgpack.decode(found, type=reply)
+            except (aiohttp.ClientError, TimeoutError):
+                continue
+            problem = msgspec.msgpack.decode(found, type=Problem)
+            if answer.status not in {HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE}:
+                raise OwnerRefused(problem)
+    raise OwnerAway(f"expected a worker here that owns partition {partition}, found none: try again in a moment")
