@@ -164,7 +164,7 @@ class _Partition:
             )
         self.replaced, self.incomplete = len(present), len(self._log.incomplete())
         now = restore.Now(
-            page_of=self._pages.entries(),
+            page_of=self._pages.census(),
             announced=await self._announced() | _going(present),
             objects=self._objects,
             at=self._clock.now(),

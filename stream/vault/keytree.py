@@ -137,7 +137,7 @@ class KeyTree:
         """Live entries. Linear in leaves."""
         return sum(len(node.body) for node in self._nodes.values() if node.level == Level.LEAF) // ENTRY_BYTES
 
-    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+    def census(self) -> Iterator[tuple[bytes, bytes]]:
         """(entry, page) of every live key, in no order that means anything. Nothing may change meanwhile."""
         for node in self._nodes.values():
             if node.level == Level.LEAF:

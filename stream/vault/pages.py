@@ -119,9 +119,9 @@ class KeyPages:
         """(group, bucket) of a page that lives."""
         return self._tree.place_of(page)
 
-    def entries(self) -> dict[bytes, bytes]:
+    def census(self) -> dict[bytes, bytes]:
         """Entry → page of every live key. Linear, and 150 bytes each: for an opening or a restore."""
-        return dict(self._tree.entries())
+        return dict(self._tree.census())
 
     def count(self) -> int:
         """Live keys."""

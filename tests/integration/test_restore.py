@@ -74,7 +74,7 @@ async def living(settings: Settings) -> set[bytes]:
                     nodes[record.key] = record.value
         pages = KeyPages(partition, FileRootStore(Path(settings.state_dir) / "roots" / str(partition)))
         await pages.open(nodes)
-        found |= set(pages.entries())
+        found |= set(pages.census())
         pages.wipe()
     return found
 

@@ -105,7 +105,7 @@ async def next_keys(desk: Desk) -> list[bytes]:
 
 
 def key_lives(desk: Desk, asset: Asset) -> bool:
-    return entry_of(asset.id) in desk.pages.entries()
+    return entry_of(asset.id) in desk.pages.census()
 
 
 class TestOpening:
@@ -297,7 +297,7 @@ class TestKeeping:
         await desk.ask(opened(a_case(desk, asset=result.id)))
         await desk.ask(api.DeleteSubject(TENANT, APP, "alice"))
         await desk.heard()
-        assert set(desk.pages.entries()) == {entry_of(result.id)}
+        assert set(desk.pages.census()) == {entry_of(result.id)}
         assert desk.asset(result.id).head.state is AssetState.HELD
         assert desk.book.subjects == {}
         with pytest.raises(Gone):
