@@ -10,6 +10,7 @@ from stream.agents.estate import Estate
 from stream.audit.log import Log
 from stream.audit.signer import Signer
 from stream.ledger import Change
+from stream.metrics import worker as metrics
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ async def follow(estate: Estate, read: Callable[[], Signer], *, every_s: float =
         try:
             signer = read()
         except (OSError, ValueError) as error:
+            metrics.SIGNING_UNREAD.inc()
             log.warning(
                 "the signing key cannot be read (%s): the log goes on under the one before", type(error).__name__
             )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections import Counter
+from itertools import pairwise
 from typing import ClassVar
 
 from stream.audit.checkpoint import Checkpoint, open_note, origin_of
@@ -55,7 +58,7 @@ class History:
         self.covered = self.held = 0  # assets that receipts cover; that holds kept
         self.first_ms = self.last_ms = 0  # of erasures
         self._receipts: dict[int, tuple[Receipt, bytes]] = {}  # not yet completed, with their hashes
-        self._offset = -1
+        self._commits: list[tuple[int, str]] = []  # (offset in `keys`, root version) of erasing commits, ascending
 
     def take(self, index: int, raw: bytes, signature: bytes) -> None:
         """The next leaf. Raises a BadLog or WrongLeaf that says what is wrong with it."""
@@ -104,13 +107,24 @@ class History:
     def _erased(self, index: int, leaf: Receipt, raw: bytes) -> None:
         if leaf.t_unreadable_ms < leaf.t_hidden_ms:
             raise WrongOrder(f"expected what leaf {index} erased to be hidden before it was unreadable")
-        if 0 <= leaf.keys_offset < self._offset:
-            raise WrongOrder(f"expected leaf {index} to name a commit no earlier than the receipts before it")
-        self._offset = max(self._offset, leaf.keys_offset)
+        if leaf.keys_offset >= 0:
+            self._commit(index, leaf)
         self._receipts[index] = leaf, leaf_hash(raw)
         self.covered, self.held = self.covered + leaf.count, self.held + leaf.holds
         self.first_ms = min(self.first_ms or leaf.t_unreadable_ms, leaf.t_unreadable_ms)
         self.last_ms = max(self.last_ms, leaf.t_unreadable_ms)
+
+    def _commit(self, index: int, leaf: Receipt) -> None:
+        """Commits and root versions ascend together. Receipts need not: a mass is told over several later commits."""
+        commit = leaf.keys_offset, leaf.root_version
+        at = bisect_left(self._commits, commit)
+        if self._commits[at : at + 1] == [commit]:
+            return
+        around = [*self._commits[max(0, at - 1) : at], commit, *self._commits[at : at + 1]]
+        for (offset, version), (next_offset, next_version) in pairwise(around):
+            if offset == next_offset or _not_ascending(version, next_version):
+                raise WrongOrder(f"expected the commit and root version of leaf {index} to fit the other receipts'")
+        self._commits.insert(at, commit)
 
     def _absent(self, index: int, leaf: Absent) -> None:
         receipt, hashed = self._receipts.pop(leaf.erased_index, (None, b""))
@@ -124,3 +138,12 @@ class History:
     def pending(self) -> int:
         """Receipts whose objects are not yet said to be absent."""
         return len(self._receipts)
+
+
+def _not_ascending(one: str, other: str) -> bool:
+    """Whether two versions of one root store, as `file:v12`, are not in this order. Stores cannot be compared."""
+    first, second = _VERSION.match(one), _VERSION.match(other)
+    return bool(first and second and first[1] == second[1] and int(first[2]) >= int(second[2]))
+
+
+_VERSION = re.compile(r"([a-z]+):v([0-9]{1,18})(?![0-9])")

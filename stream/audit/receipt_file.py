@@ -147,7 +147,10 @@ def verify(file: bytes, asset_id: str, salt: str, *, trusted_key: bytes | None =
     keys = _keys(parsed)
     checkpoint, signer = _checkpoint(parsed.checkpoint, keys)
     if trusted_key is not None and keys[signer] != trusted_key:
-        raise UntrustedKey(f"expected a log signed by {key_id(trusted_key)}, got one signed by {signer}")
+        raise UntrustedKey(
+            f"expected a log signed by {key_id(trusted_key)}, got one signed by {signer}: if the key was rotated, "
+            "check the receipt against an exported log too"
+        )
     receipt, erased_hash = _proven(parsed.erased, Receipt, keys, checkpoint)
     absent = None
     if parsed.absent is not None:

@@ -25,7 +25,7 @@ def erasure(offset, **changes):
     fields = {
         "app": "genzo",
         "cause": Cause.DEADLINE,
-        "root_version": "file:v2",
+        "root_version": f"file:v{2 + max(0, offset)}",
         "root_claim": "file: weaker",
         "keys_offset": offset,
         "t_hidden_ms": DUE_MS + offset,

@@ -21,6 +21,7 @@ from stream.audit.verify import audit
 from stream.errors import LostLease
 from stream.events.lease import Proposal, Task
 from stream.ledger import Change
+from stream.metrics import worker as metrics
 from stream.vault import envelope
 from stream.vault.envelope import Recipient
 from tests.unit.desk import APP, TENANT, Desk
@@ -89,9 +90,11 @@ async def test_a_folder_that_cannot_be_read_changes_nothing(desk: Desk) -> None:
         raise OSError
 
     following = asyncio.create_task(signing.follow(desk.estate, broken, every_s=0.0))
+    counted = metrics.SIGNING_UNREAD._value.get()
     await tried.wait()
     await asyncio.sleep(0)
     assert not following.done()
+    assert metrics.SIGNING_UNREAD._value.get() > counted
     following.cancel()
     assert len(desk.estate.audit) == 1
 

@@ -215,9 +215,9 @@ def test_what_is_no_receipt_file(file):
 
 @pytest.mark.parametrize("shift", range(8))
 def test_no_flipped_bit_goes_unseen(shift):
-    for at in range(shift, len(FILE), 8):
+    for at in range(len(FILE)):
         raw = bytearray(FILE)
-        raw[at] ^= 1 << (at // 8 + shift) % 8
+        raw[at] ^= 1 << shift
         with pytest.raises((BadReceipt, WrongCheckpoint)):
             verify(bytes(raw), ASSET.id, SALT)
 

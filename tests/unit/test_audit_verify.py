@@ -268,13 +268,28 @@ def test_an_absence_completes_one_receipt_before_it():
     refused(WrongOrder, rewritten(replace(-1, again)), match="nothing has completed yet")
 
 
-def test_times_and_offsets_are_in_order():
+def told(*erasures):
+    log = Log(PARTITION, SECOND)
+    log.name_key()
+    for erased in erasures:
+        log.erased(erased, [Covered.of("result", DUE_MS, [bytes(32)])])
+    log.settle(len(log))
+    return Copy.of(log)
+
+
+def test_times_are_in_order():
     refused(WrongOrder, rewritten(replace(-1, absent(t_gone_ms=DUE_MS))), match="unreadable before")
-    for changes, words in (({"t_hidden_ms": DUE_MS + 999}, "hidden before"), ({"keys_offset": 9}, "a commit")):
-        log = Log(PARTITION, SECOND)
-        log.name_key()
-        for offset in (10, 20):
-            log.erased(erasure(offset), [Covered.of("result", DUE_MS, [bytes(32)])])
-        log.erased(erasure(30, **changes), [Covered.of("result", DUE_MS, [bytes(32)])])
-        log.settle(len(log))
-        refused(WrongOrder, Copy.of(log), match=words)
+    refused(WrongOrder, told(erasure(30, t_hidden_ms=DUE_MS + 999)), match="hidden before")
+
+
+def test_commits_and_root_versions_ascend_together():
+    mass, single = erasure(10), erasure(20)
+    assert audit(told(mass, single, mass, erasure(-1), erasure(15)).get)  # a mass is told over several commits
+    for wrong in (
+        erasure(9, root_version="file:v99"),
+        erasure(21, root_version="file:v2"),
+        erasure(21, root_version="file:v22"),
+        erasure(20, root_version="file:v23"),
+    ):
+        refused(WrongOrder, told(mass, single, wrong), match="leaf 3")
+    assert audit(told(mass, single, erasure(21, root_version="openbao:v1-ab")).get)  # another store counts anew
