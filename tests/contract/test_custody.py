@@ -91,6 +91,16 @@ async def test_more_names_than_one_request_takes(custody, courier, name):
     assert await custody.remaining([names[0], names[-1]]) == []
 
 
+async def test_a_bucket_is_listed_whole_page_after_page(opened, courier, name):
+    async with opened("listed") as custody:
+        await custody.ensure_bucket()
+        assert await custody.names() == []
+        names = [f"{name}-{i}" for i in range(1001)]  # a page is 1,000
+        for at in range(0, len(names), 64):
+            await asyncio.gather(*(put(custody, courier, each, b"sealed") for each in names[at : at + 64]))
+        assert sorted(await custody.names()) == sorted(names)
+
+
 class Refused(Exception):  # noqa: N818
     """Stands for what a gateway raises while it reads an upload."""
 
@@ -186,6 +196,7 @@ async def test_silence_is_no_answer(courier):
                 silent.remaining(["x"]),
                 silent.delete(["x"]),
                 silent.ensure_bucket(),
+                silent.names(),
                 put(silent, courier, "x", b"x"),
                 get(silent, courier, "x"),
             ):
@@ -221,5 +232,7 @@ async def test_a_bucket_that_keeps_versions_is_emptied_of_all_of_them(opened, co
         status, _ = await custody._ask("DELETE", name)  # somebody else's plain delete: only a marker
         assert status == 204
         assert await custody.remaining([name]) == [name]
+        assert {name, name + "-not"} <= set(await custody.names())
         await custody.delete([name, "never"])
         assert await custody.remaining([name, "never", name + "-not"]) == [name + "-not"]
+        assert name not in await custody.names()
