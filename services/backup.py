@@ -115,13 +115,23 @@ def manifest_of(folder: Path, settings: Settings) -> Manifest:
 
 def rows_of(folder: Path, partition: int, part: Part) -> dict[bytes, bytes]:
     """The rows of one partition. Raises BadBackup where they are not what was written."""
+    return dict(_records(_whole(folder, partition, part)))
+
+
+def check(folder: Path, manifest: Manifest) -> None:
+    """Raises BadBackup where any partition's rows are not what was written."""
+    for partition, part in enumerate(manifest.parts):
+        _whole(folder, partition, part)
+
+
+def _whole(folder: Path, partition: int, part: Part) -> bytes:
     try:
         raw = (folder / f"ledger-{partition}").read_bytes()
     except OSError as error:
         raise BadBackup(f"expected the rows of partition {partition} in {folder}, got {error.strerror}") from None
     if hashlib.sha256(raw).hexdigest() != part.sha256:
         raise BadBackup(f"expected the rows of partition {partition} as they were written; their digest differs")
-    return dict(_records(raw))
+    return raw
 
 
 def objects_of(folder: Path) -> frozenset[str]:

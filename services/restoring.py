@@ -99,24 +99,31 @@ async def run(settings: Settings, folder: Path, *, replace: bool, dry_run: bool)
     Except where a store fails half-way (StoreUnavailable, LostLease): run it again with `replace` before any worker.
     """
     manifest = backup.manifest_of(folder, settings)
-    found = [backup.rows_of(folder, n, part) for n, part in enumerate(manifest.parts)]
+    backup.check(folder, manifest)
     await _no_owners(settings)
     await _ledger_topic(settings)
     async with backup.custody_of(settings) as custody, Courier() as courier, _clock(settings) as clock:
         await custody.ensure_bucket()
         there, copies = frozenset(await custody.names()), backup.objects_of(folder)
-        async with contextlib.AsyncExitStack() as stack:
-            roots = stack.enter_context(root_stores(settings))
-            work = [
-                _Partition(settings, n, KeyPages(n, roots(n)), rows_, clock=clock, objects=there | copies)
-                for n, rows_ in enumerate(found)
-            ]
-            for one in work:  # all are looked at before any is written
-                await stack.enter_async_context(one)
-                await one.decide(replace=replace)
+
+        async def each(*, replace: bool, write: bool) -> list[_Partition]:
+            """One after the other: the rows of all would not fit the memory of a machine."""
+            done = []
+            for n, part in enumerate(manifest.parts):
+                found = backup.rows_of(folder, n, part)
+                one = _Partition(settings, n, KeyPages(n, roots(n)), clock=clock, objects=there | copies)
+                async with one:
+                    await one.decide(found, replace=replace)
+                    if write:
+                        await one.write()
+                    one.forget()
+                done.append(one)
+            return done
+
+        with root_stores(settings) as roots:
+            work = await each(replace=replace, write=False)  # all are looked at before any is written
             if not dry_run:
-                for one in work:
-                    await one.write()
+                work = await each(replace=True, write=True)
         kept = {name for one in work for name in one.plan.objects}
         back = sorted((kept - there) & copies)
         gone = sorted(name for name in there - kept if _OURS.fullmatch(name))
@@ -136,13 +143,12 @@ class _Partition:
         settings: Settings,
         number: int,
         pages: KeyPages,
-        found: dict[bytes, bytes],
         *,
         clock: Clock,
         objects: frozenset[str],
     ) -> None:
-        self.number, self.found, self.plan = number, found, restore.Plan()
-        self.replaced = self.incomplete = 0
+        self.number, self.plan = number, restore.Plan()
+        self.replaced = self.incomplete = self.keys_erased = 0
         self._settings, self._clock, self._objects = settings, clock, objects
         self._pages = pages
         self._ledger = Ledger(number, pages, bootstrap=settings.kafka, observe=clock.observe)
@@ -155,7 +161,7 @@ class _Partition:
     async def __aexit__(self, *_exc: object) -> None:
         await self._ledger.close()
 
-    async def decide(self, *, replace: bool) -> None:
+    async def decide(self, found: dict[bytes, bytes], *, replace: bool) -> None:
         present = dict(self._ledger.items())
         if present and not replace:
             raise LedgerNotEmpty(
@@ -171,7 +177,13 @@ class _Partition:
             content_free_s=self._settings.content_free_s,
         )
         # In a thread: the ledger's heartbeats must go on, and nothing changes the tree meanwhile.
-        self.plan = await asyncio.to_thread(restore.plan, self.found, self._pages, self._log, now)
+        self.plan = await asyncio.to_thread(restore.plan, found, self._pages, self._log, now)
+
+    def forget(self) -> None:
+        """Keep what is reported, and the names of objects."""
+        self.keys_erased = len(self.plan.erase)
+        self.plan.rows, self.plan.erase = {}, []
+        del self._log, self._pages
 
     async def write(self) -> None:
         await self._ledger.apply(Change(erase=self.plan.erase))
@@ -270,7 +282,7 @@ def _report(work: list[_Partition], manifest: backup.Manifest, at: float, back: 
         dropped=tuple(Dropped(*what, count) for what, count in sorted(dropped.items())),
         jobs_failed=sum(plan.jobs_failed for plan in plans),
         consents_withdrawn=sum(plan.consents_withdrawn for plan in plans),
-        keys_erased=sum(len(plan.erase) for plan in plans),
+        keys_erased=sum(one.keys_erased for one in work),
         keys_without_row=sum(plan.keys_without_row for plan in plans),
         erased_without_receipt=sum(plan.erased_without_receipt for plan in plans),
         receipts_without_absence=sum(one.incomplete for one in work),
