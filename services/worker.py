@@ -33,7 +33,7 @@ from services.owner_api import OwnerServer, revoke_at
 from services.roots import claim_of, root_stores
 from services.settings import Settings, load
 from stream import topics
-from stream.agents import collector, jobs, restore, retention, signing
+from stream.agents import collector, jobs, retention, signing
 from stream.agents.app import make_app
 from stream.agents.closing import Closer
 from stream.agents.dispatch import Dispatcher
@@ -124,7 +124,6 @@ async def _open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., No
         audit.replay(msgspec.msgpack.decode(leaf, type=Entry))
     estate = Estate(ledger, pages, audit, tools)
     try:
-        restore.expect_ledger(ledger, pages)
         estate.grants = Grants(
             wiring.call_gateway,
             ttl_s=settings.grant_ttl_s,

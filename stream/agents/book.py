@@ -17,7 +17,7 @@ from typing import ClassVar, TypeVar
 import msgspec
 
 from stream.agents.slices import Slices
-from stream.errors import BrokenPromise
+from stream.errors import BrokenPromise, StoreUnavailable
 from stream.events.rows import (
     AssetBody,
     AssetHead,
@@ -32,7 +32,7 @@ from stream.events.rows import (
     rows,
 )
 from stream.ids import entry_of
-from stream.ledger import Change, Ledger, LedgerLost
+from stream.ledger import OFFSETS_KEY, Change, Ledger, LedgerLost
 from stream.vault.pages import KeyPages
 from stream.vault.record import open_body, seal_body
 from stream.vault.secret import Key
@@ -49,6 +49,12 @@ class KeyMissing(BrokenPromise):
     """A row that should be readable has no key: it was erased by another path, or the tree is damaged."""
 
     kind: ClassVar[str] = "key-missing"
+
+
+class LedgerTopicLost(StoreUnavailable):
+    """Keys live, and the ledger is empty: whoever opened it would take all of them for what was to be erased."""
+
+    kind: ClassVar[str] = "ledger-topic-lost"
 
 
 @dataclass(slots=True, frozen=True)
@@ -151,16 +157,22 @@ class Book:
     def unnamed(self) -> list[tuple[bytes, bytes]]:
         """(page, entry) of every key that no living row names, right after `rebuild`.
 
-        A former owner committed their rows and did not live to erase them: it waited for the root store.
+        A former owner committed their rows and did not live to erase them: it waited for the root store. Raises
+        LedgerTopicLost where nothing is left that could name a key: then it is the rows that are missing.
         """
         odd = {page for page, size in self._pages.sizes() if size != self._named[page]}
         self._named.clear()
         if not odd:
             return []
+        if self._ledger.get(OFFSETS_KEY) is None and next(iter(self._ledger.items()), None) is None:
+            raise LedgerTopicLost(
+                f"expected rows that name {self._pages.count()} keys, the ledger holds none: it was lost; bring it back"
+                " (`mayfly restore`) before a worker opens it"
+            )
         named = {
             entry_of(key.decode()) for key, value in self._ledger.items() if _page_named(rows.decode(value)[0]) in odd
         }
-        return [(page, entry) for page in odd for entry in self._pages.entries(page) if entry not in named]
+        return [(page, entry) for page in odd for entry in self._pages.entries_of(page) if entry not in named]
 
     # -- reading -------------------------------------------------------------------------------------------------
 

@@ -12,14 +12,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar
 
 import msgspec
 
 from stream.agents.held import HOLD_GROUP
 from stream.audit.log import Log
 from stream.audit.receipts import Cause
-from stream.errors import StoreUnavailable
 from stream.events.rows import (
     AssetHead,
     AssetState,
@@ -32,7 +30,6 @@ from stream.events.rows import (
     rows,
 )
 from stream.ids import entry_of
-from stream.ledger import OFFSETS_KEY, Ledger
 from stream.vault.pages import KeyPages
 from stream.vault.record import open_body, seal_body
 
@@ -77,22 +74,6 @@ class Plan:
     jobs_failed: int = 0
     keys_without_row: int = 0
     erased_without_receipt: int = 0
-
-
-class LedgerTopicLost(StoreUnavailable):
-    """The tree holds keys, and the ledger has never held a row: whoever opened it would take all keys for orphans."""
-
-    kind: ClassVar[str] = "ledger-topic-lost"
-
-
-def expect_ledger(ledger: Ledger, pages: KeyPages) -> None:
-    """Raises LedgerTopicLost: asked before a partition is served, since keys that no row names are erased then."""
-    bare = ledger.get(OFFSETS_KEY) is None and next(iter(ledger.items()), None) is None
-    if bare and pages.count():
-        raise LedgerTopicLost(
-            f"expected rows in partition {ledger.partition} of the ledger, since its tree holds keys, found none: bring"
-            " a backup back with `mayfly restore` before any worker starts"
-        )
 
 
 def plan(backup: Mapping[bytes, bytes], pages: KeyPages, log: Log, now: Now) -> Plan:

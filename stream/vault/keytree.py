@@ -156,7 +156,7 @@ class KeyTree:
         leaves = (node for node in self._nodes.values() if node.level == Level.LEAF)
         return ((leaf.id, len(leaf.body) // ENTRY_BYTES) for leaf in leaves)
 
-    def entries(self, page: bytes) -> list[bytes]:
+    def entries_of(self, page: bytes) -> list[bytes]:
         """The entries of a page, without their keys."""
         leaf = self._leaf(page)
         return [] if leaf is None else [entry for entry, _ in leaf.entries()]

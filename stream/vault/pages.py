@@ -82,7 +82,10 @@ class KeyPages:
             )
 
     def new_key(self, group: bytes, bucket: bytes, entry: bytes) -> tuple[bytes, Key]:
-        """(page, key) for `entry` (16 random bytes). Use or release the key only once its commit is acknowledged."""
+        """(page, key) for `entry` (16 random bytes). Use or release the key only once its commit is acknowledged.
+
+        A row of the same commit must name the page: an opening erases what no row names.
+        """
         key = Key.new()
         return self._tree.insert(group, bucket, entry, bytes(key.view)), key
 
@@ -131,9 +134,9 @@ class KeyPages:
         """(page, live keys) of every page."""
         return self._tree.sizes()
 
-    def entries(self, page: bytes) -> list[bytes]:
+    def entries_of(self, page: bytes) -> list[bytes]:
         """The entries of a page."""
-        return self._tree.entries(page)
+        return self._tree.entries_of(page)
 
     @property
     def erasing(self) -> bool:

@@ -181,7 +181,9 @@ class RootKeeper:
         """The most urgent call."""
         if self._destroying:
             wanted = list(self._destroying)
-            await self._roots.destroy_before(wanted[-1][0])
+            newest, _ = wanted[-1]
+            await self._roots.unwrap(newest)  # another store would have nothing to destroy, and say that it is done
+            await self._roots.destroy_before(newest)
             for _, done in wanted:
                 if not done.done():
                     done.set_result(None)

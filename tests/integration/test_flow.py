@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from services.local.system import System
-from services.worker import AGENTS, GROUP
+from services.worker import AGENTS
 from stream import topics
 from stream.agents.flow import Flow
 from stream.events.bus import GenerateRequested, bus
@@ -52,7 +52,7 @@ async def put(system: System, topic: str, partition: int, value: bytes) -> int:
 
 
 async def group_is_at(kafka: str, ends: dict[TopicPartition, int]) -> bool:
-    async with AIOKafkaConsumer(bootstrap_servers=kafka, group_id=GROUP, enable_auto_commit=False) as looker:
+    async with AIOKafkaConsumer(bootstrap_servers=kafka, group_id=topics.GROUP, enable_auto_commit=False) as looker:
         looker.assign(list(ends))
         return all([(await looker.committed(tp) or 0) >= end for tp, end in ends.items()])
 
@@ -65,7 +65,7 @@ async def ends_of(kafka: str) -> dict[TopicPartition, int]:
 
 async def rewind(kafka: str, to: dict[TopicPartition, int]) -> None:
     """The workers' group is where it was then, as if no later commit had arrived. Only while it has no member."""
-    async with AIOKafkaConsumer(bootstrap_servers=kafka, group_id=GROUP, enable_auto_commit=False) as looker:
+    async with AIOKafkaConsumer(bootstrap_servers=kafka, group_id=topics.GROUP, enable_auto_commit=False) as looker:
         looker.assign(list(to))
         async with asyncio.timeout(30):
             while True:

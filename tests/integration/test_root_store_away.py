@@ -181,4 +181,4 @@ async def test_it_is_killed_and_its_successor_owner_erases_what_waited(
 async def _reopened(kafka: str, cluster: Cluster) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]:
     async with Owner(1, kafka, cluster).opened() as owner:
         pages = owner.ledger.pages
-        return dict(owner.ledger.items()), [(page, e) for page, _ in pages.sizes() for e in pages.entries(page)]
+        return dict(owner.ledger.items()), [(page, e) for page, _ in pages.sizes() for e in pages.entries_of(page)]

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -294,6 +295,43 @@ def a_polyglot() -> bytes:
     """A JPEG with a web page in its comment."""
     picture, page = a_picture(), b"<!doctype html><script>alert(1)</script>"
     return picture[:2] + b"\xff\xfe" + struct.pack(">H", len(page) + 2) + page + picture[2:]
+
+
+class TestRootStoreAway:
+    async def test_nothing_is_promised_reads_go_on_and_an_erasure_waits(self, client: Client) -> None:
+        kept, erased = await client.done(), await client.done()
+        result, going = asset_of(kept, "result"), asset_of(erased, "result")
+        roots = Path(client.system.settings.state_dir) / "roots"
+        away = roots.rename(roots.with_name("away"))
+        try:
+
+            async def refuses() -> httpx.Response | None:
+                answer = await client.submit()
+                return answer if answer.status_code != 201 else None
+
+            answer = await eventually(refuses)
+            refused(answer, 503, "root-store-unavailable")
+            assert int(answer.headers["retry-after"]) > 0
+            assert (await client.asset(result["id"])).status_code == 200
+            assert (await client.job(kept["id"]))["state"] == "succeeded"
+            assert (await client.delete(f"/v1/{APP}/assets/{going['id']}")).status_code == 202
+            refused(await client.asset(going["id"]), 410, "gone")
+
+            async def waits() -> bool:
+                return any(estate["erasures_waiting"] for estate in await client.system.estates())
+
+            await eventually(waits)
+            url = f"/v1/receipts/{client.mint.partition_of(going['id'])}/{going['leaf']}"
+            assert (await client.get(url)).status_code == 404
+        finally:
+            away.rename(roots)
+        await gone(client, going)
+        assert (await client.asset(result["id"])).status_code == 200
+
+        async def promises() -> bool:
+            return (await client.submit()).status_code == 201
+
+        await eventually(promises)
 
 
 class TestBadInput:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from stream import topics
-from stream.agents.book import Asset, Book, Subject
+from stream.agents.book import Asset, Book, LedgerTopicLost, Subject
 from stream.events.rows import AssetBody, AssetHead, AssetState, SubjectBody, SubjectHead
 from stream.ids import Kind, Mint, entry_of
 from stream.ledger import HEARTBEAT_KEY, SELF_LEASE_S, Change, Commit, Ledger, LedgerLost
@@ -295,6 +295,23 @@ def test_a_new_owner_erases_what_the_one_before_did_not_live_to(play: Callable[[
         await again.rebuild()
         assert again.unnamed() == []
         assert len(place.living()) == 1
+
+    play(scenario)
+
+
+def test_keys_of_a_ledger_that_was_lost_are_not_taken_for_erased(play: Callable[[Scenario], None]) -> None:
+    async def scenario(place: Place) -> None:
+        ledger = await place.open()
+        asset = await _asset(Book(ledger, ledger.pages, await_inputs_s=60.0), ledger, 0)
+        await ledger.close()
+        log = place.cluster.log(topics.LEDGER, 0)
+        log.entries[:] = [entry for entry in log.entries if entry.key is None or not entry.key.startswith(b"ast_")]
+        successor = await place.open()
+        book = Book(successor, successor.pages, await_inputs_s=60.0)
+        await book.rebuild()
+        with pytest.raises(LedgerTopicLost):
+            book.unnamed()
+        assert successor.pages.key(*_key(asset)) is not None
 
     play(scenario)
 

@@ -13,13 +13,12 @@ from stream.agents import api, assets, restore
 from stream.agents.book import Asset, Job
 from stream.agents.certify import Certifier
 from stream.agents.held import HOLD_GROUP
-from stream.agents.restore import RESTORED, LedgerTopicLost, Now, Plan, Why
+from stream.agents.restore import RESTORED, Now, Plan, Why
 from stream.audit.holds import Held, Released
 from stream.audit.receipts import Cause, milliseconds
 from stream.events.bus import Outcome, OutputFacts
 from stream.events.rows import AssetHead, AssetState, JobHead, JobState, Offsets, Parked, SubjectBody, rows
 from stream.ids import entry_of
-from stream.ledger import Ledger
 from stream.policies.deadlines import bucket_of
 from stream.vault.record import open_body
 from tests.unit.desk import APP, TENANT, Desk
@@ -249,11 +248,3 @@ async def test_offsets_never_come_back(desk: Desk) -> None:
     plan = planned(desk, {b"offsets": rows.encode(Offsets(next={"upload": 70}))})
     assert plan.rows == {}
     assert why(plan, "offsets") == {Why.OFFSETS: 1}
-
-
-async def test_a_lost_ledger_is_not_opened_over_a_living_tree(desk: Desk) -> None:
-    restore.expect_ledger(desk.ledger, desk.pages)  # nothing, and nothing
-    await finished(desk)
-    restore.expect_ledger(desk.ledger, desk.pages)
-    with pytest.raises(LedgerTopicLost):
-        restore.expect_ledger(Ledger(0, desk.pages, bootstrap=""), desk.pages)

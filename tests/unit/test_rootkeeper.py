@@ -157,6 +157,16 @@ async def test_a_fresh_store_in_its_place_is_a_wrong_one(place: Place) -> None:
     assert not place.keeper.has_spare
 
 
+async def test_a_fresh_store_has_destroyed_nothing(place: Place) -> None:
+    assert await place.keeper.ready(WAIT_S)
+    spare = place.keeper.take()
+    place.switch.empty()
+    destroyed = place.keeper.destroy_before(spare.wrapped)
+    await place.until(lambda: place.keeper.why is Why.WRONG)
+    assert not destroyed.done()
+    assert "destroy_before" not in place.switch.calls
+
+
 async def test_a_store_whose_versions_went_back_gives_no_spare(place: Place) -> None:
     for _ in range(3):
         await committed(place)
