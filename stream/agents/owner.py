@@ -71,10 +71,10 @@ class NotReusable(BadRequest):
     status: ClassVar[int] = 422
 
 
-PROMISES = frozenset({"submit", "grant_write"})
+PROMISES = frozenset({"submit", "grant_write", "open_hold"})
 """Verbs after which more is owed than before."""
 
-LETTING_GO = frozenset({"delete_asset", "delete_job", "delete_subject", "end_write", "end_read"})
+LETTING_GO = frozenset({"delete_asset", "delete_job", "delete_subject", "end_write", "end_read", "release_hold"})
 """Verbs that are answered whatever the root store does: they only hide, or end what was begun."""
 
 

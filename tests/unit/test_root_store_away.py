@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from stream.agents import api, retention
+from stream.agents.cases import Case
 from stream.agents.closing import Closer
 from stream.agents.owner import admit
 from stream.agents.views import job_view
@@ -19,10 +20,14 @@ from stream.ids import entry_of
 from stream.vault.rootstore import RootStoreUnavailable, Why
 from tests.unit.desk import APP, TENANT, Desk
 
+CASE = Case(
+    id="1", basis="court_order", app=APP, tenant=TENANT, until=1, proposed_at=0, proposed_by="alice", nonce="0" * 32
+)
 PROMISING: list[tuple[str, msgspec.Struct]] = [
     ("submit", api.Submit(TENANT, APP, "alice", "noop", b"{}", "save", ())),
     ("grant_write", api.GrantWrite(TENANT, APP, "job", 0, 1, b"")),
     ("put_consent", api.PutConsent(TENANT, APP, "alice", "face", "1", granted=True)),
+    ("open_hold", api.OpenHold(CASE, {})),
 ]
 READING: list[tuple[str, msgspec.Struct]] = [
     ("get_job", api.GetJob(TENANT, APP, "job")),
@@ -35,6 +40,7 @@ LETTING_GO: list[tuple[str, msgspec.Struct]] = [
     ("delete_job", api.DeleteJob(TENANT, APP, "job")),
     ("delete_subject", api.DeleteSubject(TENANT, APP, "alice")),
     ("end_write", api.EndWrite(TENANT, APP, "job", "grant")),
+    ("release_hold", api.ReleaseHold(bytes(32), {})),
 ]
 
 
