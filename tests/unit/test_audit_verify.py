@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stream.audit.checkpoint import WrongCheckpoint
 from stream.audit.history import BadLog, UnknownKey, WrongLeafSignature, WrongOrder, WrongSigner
+from stream.audit.holds import Held, Released
 from stream.audit.leaves import WrongLeaf
 from stream.audit.log import Log
 from stream.audit.receipts import Absent, Covered, canonical
@@ -275,6 +276,16 @@ def told(*erasures):
         log.erased(erased, [Covered.of("result", DUE_MS, [bytes(32)])])
     log.settle(len(log))
     return Copy.of(log)
+
+
+def test_leaves_of_holds_are_vouched_for_by_the_head():
+    log = Log(PARTITION, SECOND)
+    log.name_key()
+    case = {"partition": PARTITION, "case": "ab" * 32, "count": 1}
+    log.held(Held(**case, app="genzo", basis="court_order", until_ms=DUE_MS, approvers=("a", "b")))
+    log.held(Released(**case, approver="a"))
+    log.settle(len(log))
+    assert audit(Copy.of(log).get).history.counts == {"key": 1, "hold": 1, "hold_released": 1}
 
 
 def test_times_are_in_order():
