@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from ray_cluster.engines.registry import OPERATIONS
+from stream.vault import hygiene
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -76,7 +77,7 @@ def environment(pool: Pool) -> dict[str, str]:
     env = dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), threads
     )
-    env |= {"GLIBC_TUNABLES": "glibc.malloc.perturb=165", "PYTHONMALLOC": "malloc"}
+    env |= hygiene.ENVIRONMENT
     if not pool.gpus:
         env["CUDA_VISIBLE_DEVICES"] = ""
     return env | pool.env

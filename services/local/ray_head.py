@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from services.local.children import Children
 from services.local.endpoints import write_secret
 from services.local.ports import free_ports
+from stream.vault import hygiene
 
 BOOT_TIMEOUT_S: Final = 90.0
 OBJECT_STORE_BYTES: Final = 128 << 20  # plaintext never goes there; sealed keys and progress are small
@@ -37,9 +38,7 @@ def ray_env(token_path: str) -> dict[str, str]:
         "RAY_task_events_report_interval_ms": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Freed memory keeps plaintext unless it is overwritten: glibc does so, and Python must then use glibc's.
-        "GLIBC_TUNABLES": "glibc.malloc.perturb=165",
-        "PYTHONMALLOC": "malloc",
+        **hygiene.ENVIRONMENT,
     }
 
 

@@ -28,6 +28,7 @@ from services.local.stack import LocalStack
 from services.settings import RootStoreName, Settings, save
 from stream import topics
 from stream.errors import StoreUnavailable
+from stream.vault import hygiene
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +37,6 @@ SYSTEM_FILE: Final = "system.json"
 SERVING_S: Final = 60.0
 POLL_S: Final = 0.1
 RESTART_POLL_S: Final = 0.2
-
-# Freed memory keeps plaintext unless told otherwise (docs/operations.md, "Processes").
-HYGIENE: Final = {"GLIBC_TUNABLES": "glibc.malloc.perturb=165", "PYTHONMALLOC": "malloc"}
 
 
 class NotServing(StoreUnavailable):
@@ -91,7 +89,7 @@ class System:
                 "openbao_token_path": cluster.token_path,
             }
         self.settings = Settings(**values)
-        self._env = {**HYGIENE, "MAYFLY_SETTINGS": str(self.folder / SETTINGS_FILE)}
+        self._env = {**hygiene.ENVIRONMENT, "MAYFLY_SETTINGS": str(self.folder / SETTINGS_FILE)}
         save(self.settings, self.folder / SETTINGS_FILE)
         plan = topics.plan(self.settings.event_retention_s, self.settings.parked_retention_s)
         await topics.create(self.settings.kafka, plan, partitions=self.settings.partitions)

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from services.local.openbao import Cluster, OpenBao
-from services.local.system import HYGIENE
+from stream.vault import hygiene
 from stream.vault.openbao import Transit, decode64, encode64, size64
 from stream.vault.rootstore import RootStoreUnavailable
 from stream.vault.rootstore_openbao import OpenBaoRootStore
@@ -57,16 +57,16 @@ sys.stdin.read()
 """
 
 
-async def found_in_a_worker(cluster: Cluster, *, ca_path: str = "", hygiene: bool = True, planted: bool = False) -> int:
+async def found_in_a_worker(cluster: Cluster, *, ca_path: str = "", clean: bool = True, planted: bool = False) -> int:
     arguments = (cluster.url, cluster.mount, cluster.token_path, ca_path, "planted" if planted else "clean")
-    return await asyncio.to_thread(_found, arguments, HYGIENE if hygiene else {})
+    return await asyncio.to_thread(_found, arguments, hygiene.ENVIRONMENT if clean else {})
 
 
-def _found(arguments: tuple[str, ...], hygiene: dict[str, str]) -> int:
+def _found(arguments: tuple[str, ...], environment: dict[str, str]) -> int:
     key = secrets.token_bytes(32)
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD.format(mask=MASK, times=TIMES), *arguments],
-        env={**os.environ, **hygiene},
+        env={**os.environ, **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -101,9 +101,9 @@ def occurrences(pid: int, needle: bytes) -> int:
     return found
 
 
-@pytest.mark.parametrize("hygiene", [True, False])
-async def test_no_text_of_a_root_key_stays(openbao: OpenBao, hygiene: bool) -> None:
-    assert await found_in_a_worker(await openbao.cluster(), hygiene=hygiene) == 0
+@pytest.mark.parametrize("clean", [True, False])
+async def test_no_text_of_a_root_key_stays(openbao: OpenBao, clean: bool) -> None:
+    assert await found_in_a_worker(await openbao.cluster(), clean=clean) == 0
 
 
 async def test_a_planted_copy_is_found(openbao: OpenBao) -> None:

@@ -1,0 +1,14 @@
+"""What a process that sees plaintext or keys must have in its environment when it starts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ENVIRONMENT: Final = {
+    # glibc overwrites what is freed, but not what its per-thread cache takes (tcache_put comes before free_perturb in
+    # malloc.c): up to seven chunks of each size up to 1 kB a thread, where keys are. So there is no such cache.
+    "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0",
+    # Python's own pools would keep what they freed: they are not used.
+    "PYTHONMALLOC": "malloc",
+}
+"""Freed memory keeps plaintext unless it is overwritten."""
