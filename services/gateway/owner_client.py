@@ -24,6 +24,9 @@ PATIENCE_S: Final = 10.0
 TRY_S: Final = 8.0  # one attempt; a mass erasure in progress may hold a commit back for seconds
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
+KEEP_ALIVE_S: Final = 5.0
+"""An idle connection's buffers, at both ends, hold what it carried last: a name, parameters. They go with it."""
+
 REPLAYED: Final = "Idempotent-Replayed"
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -114,5 +117,5 @@ def _refusal(status: int, raw: bytes) -> Problem:
 
 def session(**options: Any) -> aiohttp.ClientSession:
     """A keep-alive session without the limits and cookies that a browser would want."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30, **options)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, **options)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
