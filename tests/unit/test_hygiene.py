@@ -16,6 +16,7 @@ from stream.vault import hygiene
 
 HALF = 16  # what the allocator writes into a freed block may take the first half
 SEED = random.SystemRandom().getrandbits(64)
+KEY = [random.Random(SEED).randbytes(32)[HALF:]]
 
 # The child is told how to make the key, not the key. A thread that ends empties its cache, so main frees too.
 CHILD = """
@@ -34,23 +35,22 @@ sys.stdin.read()
 """
 
 
-def left(environment: dict[str, str]) -> int:
-    """How often a freed key lies in the memory of the process that freed it."""
-    needle = random.Random(SEED).randbytes(32)[HALF:]
+def left(environment: dict[str, str], child: str, needles: list[bytes]) -> int:
+    """How often any of these lies in the memory of a child that is done."""
     with subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(SEED)],
+        [sys.executable, "-c", child, str(SEED)],
         env=os.environ | environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"done\n"
-        found = occurrences(process.pid, needle)
+        found = occurrences(process.pid, needles)
         process.communicate()
     return found
 
 
-def occurrences(pid: int, needle: bytes) -> int:
+def occurrences(pid: int, needles: list[bytes]) -> int:
     found = 0
     with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in maps:
@@ -58,12 +58,38 @@ def occurrences(pid: int, needle: bytes) -> int:
             if rights.startswith("rw"):
                 begin, end = (int(part, 16) for part in span.split("-"))
                 memory.seek(begin)
-                found += memory.read(end - begin).count(needle)
+                data = memory.read(end - begin)
+                found += sum(data.count(needle) for needle in needles)
     return found
 
 
+SEALER = """
+import random, sys
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+chunk = bytearray(random.Random(int(sys.argv[1])).randbytes(1 << 17))
+AESGCM(bytes(32)).encrypt_into(bytes(12), chunk, None, bytearray(len(chunk) + 16))
+chunk[:] = bytes(len(chunk))
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_sealing_leaves_nothing_on_the_stack() -> None:
+    chunk = random.Random(SEED).randbytes(1 << 17)
+    needles = [chunk[at : at + HALF] for at in range(len(chunk) - 1024, len(chunk), HALF)]
+    assert left(hygiene.ENVIRONMENT, SEALER, needles) == 0
+
+
+@pytest.mark.skipif("avx512f" not in Path("/proc/cpuinfo").read_text(), reason="this processor has no AVX-512")
+def test_sealing_with_avx512_leaves_some() -> None:
+    chunk = random.Random(SEED).randbytes(1 << 17)
+    needles = [chunk[at : at + HALF] for at in range(len(chunk) - 1024, len(chunk), HALF)]
+    assert left({n: v for n, v in hygiene.ENVIRONMENT.items() if n != "OPENSSL_ia32cap"}, SEALER, needles) > 0
+
+
 def test_nothing_freed_stays() -> None:
-    assert left(hygiene.ENVIRONMENT) == 0
+    assert left(hygiene.ENVIRONMENT, CHILD, KEY) == 0
 
 
 @pytest.mark.parametrize(
@@ -75,7 +101,7 @@ def test_nothing_freed_stays() -> None:
     ids=["nothing", "all but the thread's cache"],
 )
 def test_it_takes_both(weaker: dict[str, str]) -> None:
-    assert left(weaker) > 0
+    assert left(weaker, CHILD, KEY) > 0
 
 
 def test_ray_and_every_actor_have_it() -> None:
