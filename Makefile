@@ -7,7 +7,7 @@ COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform x86
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo forensic test lint lock clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ setup: ## .venv, model weights and Kafka's jars; a moment when nothing changed
 
 demo: setup ## a photo becomes a styled picture and a dancing video, and vanishes on time
 	@$(BIN)/mayfly demo
+
+forensic: setup ## canaries go in and are erased; then every file, log and process is scanned for them
+	@$(BIN)/python -m tests.forensic
 
 lint: setup ## style, types, layers
 	$(BIN)/ruff check

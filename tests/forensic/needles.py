@@ -19,7 +19,7 @@ _SHIFT = np.uint64(64 - _TABLE_BITS)
 
 
 class Needles:
-    """`find` tells where which of `patterns` lies; 0.15 GB/s of random bytes and 0.4 of zeros on a core, with 65,000 patterns."""
+    """`find` tells where which of `patterns` lies: 0.15 GB/s of random bytes on one core with 65,000 patterns."""
 
     def __init__(self, patterns: Sequence[bytes]) -> None:
         if any(len(pattern) < SHORTEST_BYTES for pattern in patterns):
