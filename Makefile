@@ -18,7 +18,8 @@ setup: ## .venv, model weights and Kafka's jars; a moment when nothing changed
 demo: setup ## a photo becomes a styled picture and a dancing video, and vanishes on time
 	@$(BIN)/mayfly demo
 
-forensic: setup ## canaries go in and are erased; then every file, log and process is scanned for them
+forensic: setup ## what opens under coercion, then canaries: every file, log and process is scanned for them
+	@MAYFLY_FORENSIC=1 $(BIN)/pytest -q tests/forensic/test_coercion.py
 	@$(BIN)/python -m tests.forensic
 
 lint: setup ## style, types, layers

@@ -19,6 +19,7 @@ from ray_cluster.engines.features import Features
 from ray_cluster.engines.finder import Finder, shared
 from ray_cluster.engines.interface import IsCancelled, Plaintext, Report, Result, check, first, parse
 from ray_cluster.engines.matte import Layers, separate
+from ray_cluster.engines.scrub import scrubbed
 from ray_cluster.engines.warp import Warp
 from ray_cluster.engines.wipe import wipe
 
@@ -44,6 +45,7 @@ class Dance:
         """Verify and load the detection networks."""
         self._finder = self._finder or shared(self._folder)
 
+    @scrubbed
     def run(
         self,
         inputs: Sequence[Plaintext],

@@ -12,6 +12,7 @@ from ray_cluster.engines import features
 from ray_cluster.engines.decode import decode
 from ray_cluster.engines.finder import Finder, shared
 from ray_cluster.engines.interface import IsCancelled, Plaintext, Report, Result, check, first, parse
+from ray_cluster.engines.scrub import scrubbed
 from ray_cluster.engines.wipe import wipe
 
 
@@ -30,6 +31,7 @@ class Detect:
         """Verify and load the five networks."""
         self._finder = self._finder or shared(self._folder)
 
+    @scrubbed
     def run(
         self,
         inputs: Sequence[Plaintext],

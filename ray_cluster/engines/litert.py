@@ -40,7 +40,9 @@ class Model:
         self._net.set_tensor(self._input, np.ascontiguousarray(rgb01, np.float32)[None])
         self._net.invoke()
         found = [self._net.get_tensor(index) for index in self._outputs]
+        # The network's memory holds what it saw and found until it sees something else: so it sees nothing, at once.
         self._net.set_tensor(self._input, np.zeros((1, *rgb01.shape), np.float32))
+        self._net.invoke()
         return {tensor.size: tensor for tensor in found}
 
 

@@ -14,6 +14,7 @@ from ray_cluster.engines.decode import Pixels, decode, fit
 from ray_cluster.engines.errors import EngineFault
 from ray_cluster.engines.ink import cel
 from ray_cluster.engines.interface import IsCancelled, Plaintext, Report, Result, check, first, parse
+from ray_cluster.engines.scrub import scrubbed
 from ray_cluster.engines.upscaler import SCALE, Upscaler
 from ray_cluster.engines.wipe import wipe
 
@@ -43,6 +44,7 @@ class Stylization:
         """Verify and load the network."""
         self._upscaler = self._upscaler or Upscaler(self._folder)
 
+    @scrubbed
     def run(
         self,
         inputs: Sequence[Plaintext],

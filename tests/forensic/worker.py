@@ -25,8 +25,8 @@ def tell(tag: bytes, name: bytes, key: Any) -> None:
 class TappedPages(KeyPages):
     """Tells keys as they are made, and ids as they go."""
 
-    def __init__(self, partition: int, roots: Any) -> None:
-        super().__init__(partition, roots)
+    def __init__(self, partition: int, roots: Any, **options: Any) -> None:
+        super().__init__(partition, roots, **options)
         self._root_name = b"root".ljust(ID_BYTES - 1, b"-") + bytes([partition])
         self._told: dict[bytes, bytes] = {}
 
