@@ -322,11 +322,11 @@ def fate(estate: Estate, job: Job, state: JobState) -> tuple[list[Asset], list[A
     going: list[Asset] = []
     staying: list[Asset] = []
     for asset in assets.owned(estate, job):
-        clocks = {
-            Clock.UPLOAD_RECEIVED: assets.started(asset),
-            Clock.GENERATION_COMPLETED: now,
-            Clock.JOB_ENDED: now,
-        }
+        clocks = {Clock.UPLOAD_RECEIVED: assets.started(asset), Clock.JOB_ENDED: now}
+        if state is JobState.SUCCEEDED:
+            clocks[Clock.GENERATION_COMPLETED] = now
+        elif state is JobState.FAILED:  # a policy may give failure a clock of its own (R8)
+            clocks[Clock.PROCESSING_FAILED] = now
         useless = asset.head.state is not AssetState.STORED or (
             asset.head.role == "result" and state is not JobState.SUCCEEDED
         )

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
@@ -14,10 +14,32 @@ from typing import ClassVar
 import msgspec
 
 from stream.errors import BadRequest
-from stream.policies import checks, durations
-from stream.policies.checks import suggest
+from stream.policies import checks, decisions, durations, obligation_checks, obligations
+from stream.policies.checks import Finding, suggest
+from stream.policies.decisions import Value
+from stream.policies.durations import Span
 from stream.policies.lines import Lines
 from stream.policies.model import Condition, Consent, Hold, Input, Operation, Policy, Promise
+from stream.policies.obligations import (
+    Account,
+    Age,
+    Audience,
+    Channel,
+    Contradiction,
+    Decision,
+    Disclosure,
+    Duty,
+    Notice,
+    Occasion,
+    PurposeRule,
+    Residency,
+    Right,
+    RightName,
+    Sharing,
+    Side,
+    Stops,
+    Window,
+)
 from stream.policies.vocabulary import (
     Bound,
     Choice,
@@ -33,6 +55,20 @@ from stream.policies.vocabulary import (
 APPS = Path(__file__).parent / "apps"
 EXTRA_ENV = "MAYFLY_POLICIES_EXTRA"
 """Names a folder of further policies, for tests: only those may offer test-only operations."""
+
+
+_CHECKS: tuple[Callable[[Policy], Iterable[Finding]], ...] = (
+    checks.clauses,
+    checks.contradictions,
+    checks.decisions,
+    checks.operations,
+    checks.bounds,
+    checks.floors,
+    checks.gaps,
+    checks.holds,
+    obligation_checks.records,
+    obligation_checks.obligations,
+)
 
 
 class BadPolicy(BadRequest):
@@ -59,6 +95,27 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reading: str = ""
 
 
+class _Right(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: RightName
+    clause: str
+    within: str = ""
+    counts_from: Clock = Clock.REQUEST_RECEIVED
+    identity: bool = False
+    reversible: bool = False
+    stops: Stops = Stops.NOTHING
+    reading: str = ""
+
+
+class _Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    of: Occasion
+    to: tuple[Audience, ...]
+    via: tuple[Channel, ...]
+    clause: str
+    before: str = ""
+    within: str = ""
+    reading: str = ""
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     app: str
     title: str
@@ -70,6 +127,17 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     choices: tuple[Choice, ...] = ()
     dated: str = ""
     hold: Hold | None = None
+    right: tuple[_Right, ...] = ()
+    notice: tuple[_Notice, ...] = ()
+    purpose: tuple[PurposeRule, ...] = ()
+    duty: tuple[Duty, ...] = ()
+    age: Age | None = None
+    account: Account | None = None
+    residency: Residency | None = None
+    sharing: Sharing | None = None
+    disclosure: Disclosure | None = None
+    contradiction: tuple[Contradiction, ...] = ()
+    decision: tuple[Decision, ...] = ()
 
 
 _VOCABULARIES: tuple[type[StrEnum], ...] = (
@@ -82,8 +150,12 @@ _VOCABULARIES: tuple[type[StrEnum], ...] = (
     Features,
     HoldBasis,
     Place,
+    *(found for found in vars(obligations).values() if isinstance(found, type) and issubclass(found, StrEnum)),
 )
-_STRUCTS: tuple[type[msgspec.Struct], ...] = (_File, _Row, Operation, Input, Consent, Condition, Hold)
+_STRUCTS: tuple[type[msgspec.Struct], ...] = (
+    *(_File, _Row, _Right, _Notice, Operation, Input, Consent, Condition, Hold, PurposeRule, Duty, Age, Account),
+    *(Residency, Sharing, Disclosure, Contradiction, Side, Decision),
+)
 _WORDS = {str(word) for vocabulary in _VOCABULARIES for word in vocabulary} | {
     field.encode_name for struct in _STRUCTS for field in msgspec.structs.fields(struct)
 }
@@ -91,10 +163,13 @@ _MSGSPEC = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>.*)`)?", re.DOTALL)
 _QUOTED = re.compile(r"['`]([^'`]+)['`]")
 
 
-def compile_policy(source: bytes, file: str, *, for_tests: bool = False) -> Policy:
+def compile_policy(
+    source: bytes, file: str, *, for_tests: bool = False, decided: Mapping[str, Value] | None = None
+) -> Policy:
     """The policy that these bytes of TOML are. `file`: its name, whose stem must be the app's key.
 
-    Raises BadPolicy with every contradiction and gap found, or with the first misspelling or missing key.
+    `decided`: values that a person set in place of strict ones, by the names of the file's decisions. Raises BadPolicy
+    with every contradiction and gap found, or with the first misspelling or missing key.
     """
     text = source.decode()
     lines = Lines(text)
@@ -102,12 +177,18 @@ def compile_policy(source: bytes, file: str, *, for_tests: bool = False) -> Poli
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadPolicy(f"{file}: {error}") from None
+    decided = decided or {}
+    raw, values, used = _decide(raw, decided, file, lines)
     try:
         read = msgspec.convert(raw, _File)
     except msgspec.ValidationError as error:
         raise BadPolicy(_misspelt(str(error), raw, file, lines)) from None
-    policy, origin = _policy(read, source, file, lines)
-    found = [finding for check in checks.CHECKS for finding in check(policy)]
+    policy, origin = _policy(read, file, lines)
+    salt = msgspec.json.encode(dict(sorted(decided.items()))) if decided else b""
+    policy = msgspec.structs.replace(
+        policy, hash=hashlib.sha256(source + salt).hexdigest(), decided=values, used=frozenset(used)
+    )
+    found = [finding for check in _CHECKS for finding in check(policy)]
     if not for_tests:
         found.extend(checks.published(policy))
     said = [
@@ -121,14 +202,22 @@ def compile_policy(source: bytes, file: str, *, for_tests: bool = False) -> Poli
     return policy
 
 
-def load_all(extra: str | None = None) -> dict[str, Policy]:
+def load_all(extra: str | None = None, decided: decisions.Decided | None = None) -> dict[str, Policy]:
     """Every app's policy by its key: the published ones, and those of the extra folder if one is named.
 
     `extra`: that folder; empty for none, None to ask the environment. Published policies win over extra ones.
+    `decided`: what a person decided, by app and name; None to ask the environment.
     """
-    policies = _folder(APPS, for_tests=False)
+    try:
+        decided = decisions.decided() if decided is None else decided
+    except ValueError as error:
+        raise BadPolicy(str(error)) from None
+    policies = _folder(APPS, decided, for_tests=False)
     extra = os.environ.get(EXTRA_ENV) if extra is None else extra
-    return {**_folder(Path(extra), for_tests=True), **policies} if extra else policies
+    policies = {**_folder(Path(extra), decided, for_tests=True), **policies} if extra else policies
+    if strangers := sorted(set(decided) - set(policies)):
+        raise BadPolicy(f"expected decisions of apps that have a policy, got {strangers[0]!r}")
+    return policies
 
 
 def load(app: str) -> Policy:
@@ -143,21 +232,47 @@ def find(policies: Mapping[str, Policy], app: str) -> Policy:
     return policies[app]
 
 
-def _folder(folder: Path, *, for_tests: bool) -> dict[str, Policy]:
+def _folder(folder: Path, decided: decisions.Decided, *, for_tests: bool) -> dict[str, Policy]:
     if not folder.is_dir():
         raise BadPolicy(f"expected {EXTRA_ENV} to name a folder of policies, got {str(folder)!r}: correct or unset it")
     files = sorted(folder.glob("*.toml"))
-    return {one.stem: compile_policy(one.read_bytes(), one.name, for_tests=for_tests) for one in files}
+    return {
+        one.stem: compile_policy(one.read_bytes(), one.name, for_tests=for_tests, decided=decided.get(one.stem))
+        for one in files
+    }
 
 
-def _policy(read: _File, source: bytes, file: str, lines: Lines) -> tuple[Policy, list[int]]:
+def _decide(
+    raw: dict[str, object], decided: Mapping[str, Value], file: str, lines: Lines
+) -> tuple[dict[str, object], dict[str, Value], set[str]]:
+    """(the file with every `"@name"` replaced, the values in force, the names that a rule uses)."""
+    try:
+        known = msgspec.convert(raw.get("decision", []), tuple[Decision, ...])
+    except msgspec.ValidationError as error:
+        raise BadPolicy(_misspelt(str(error).replace("`$", "`$.decision"), raw, file, lines)) from None
+    try:
+        values = decisions.in_force(known, decided)
+    except ValueError as error:
+        raise BadPolicy(f"{file}: {error}") from None
+    used: set[str] = set()
+    try:
+        rest = {key: decisions.put_in(value, values, used) for key, value in raw.items() if key != "decision"}
+    except KeyError as error:
+        name = str(error.args[0])
+        said = f"no decision is named {name!r}{suggest(name, values)}: add a [[decision]]"
+        raise BadPolicy(f"{file}:{lines.saying('@' + name)}: {said}") from None
+    return {**rest, "decision": raw.get("decision", [])}, values, used
+
+
+def _policy(read: _File, file: str, lines: Lines) -> tuple[Policy, list[int]]:
     """The policy, and for each of its promises the index of the [[promise]] that it was written in."""
     promises: list[Promise] = []
     origin: list[int] = []
     for index, row in enumerate(read.promise):
-        where = f"{file}:{lines.of('promise', index, 'at_most')}"
-        at_most = _at_most(row.at_most, f"{where}: clause {row.clause}")
-        at_least_s = _seconds(row.at_least, f"{where}: clause {row.clause}") if row.at_least else 0
+        where = f"{file}:{lines.of('promise', index, 'at_most')}: clause {row.clause}"
+        at_most = Bound(row.at_most) if row.at_most in tuple(Bound) else _span(row.at_most, where, known=tuple(Bound))
+        floor_at = f"{file}:{lines.of('promise', index, 'at_least')}: clause {row.clause}"
+        at_least = _span(row.at_least, floor_at) if row.at_least else None
         for data_class in row.of:
             origin.append(index)
             promises.append(
@@ -166,36 +281,69 @@ def _policy(read: _File, source: bytes, file: str, lines: Lines) -> tuple[Policy
                     at_most=at_most,
                     clause=row.clause,
                     clocks=row.clock,
-                    at_least_s=at_least_s,
+                    at_least=at_least,
                     when=row.when,
                     reading=row.reading,
                 )
             )
+
+    def window(text: str, table: str, index: int, key: str, clause: str) -> Window | None:
+        where = f"{file}:{lines.of(table, index, key)}: clause {clause}"
+        return Window(_span(text, where), durations.working_days(text)) if text else None
+
     policy = Policy(
         app=read.app,
         title=read.title,
         source=read.source,
         clause=read.clause,
         dated=read.dated,
-        hash=hashlib.sha256(source).hexdigest(),
+        hash="",
         choices=read.choices,
         operations=read.operation,
         promises=tuple(promises),
         consents=read.consent,
         hold=read.hold,
+        rights=tuple(
+            Right(
+                name=row.name,
+                clause=row.clause,
+                within=window(row.within, "right", index, "within", row.clause),
+                counts_from=row.counts_from,
+                identity=row.identity,
+                reversible=row.reversible,
+                stops=row.stops,
+                reading=row.reading,
+            )
+            for index, row in enumerate(read.right)
+        ),
+        notices=tuple(
+            Notice(
+                of=row.of,
+                to=row.to,
+                via=row.via,
+                clause=row.clause,
+                before=window(row.before, "notice", index, "before", row.clause),
+                within=window(row.within, "notice", index, "within", row.clause),
+                reading=row.reading,
+            )
+            for index, row in enumerate(read.notice)
+        ),
+        purposes=read.purpose,
+        duties=read.duty,
+        age=read.age,
+        account=read.account,
+        residency=read.residency,
+        sharing=read.sharing,
+        disclosure=read.disclosure,
+        contradictions=read.contradiction,
+        decisions=read.decision,
     )
     return policy, origin
 
 
-def _at_most(text: str, where: str) -> int | Bound:
-    if text in tuple(Bound):
-        return Bound(text)
-    return _seconds(text, where, known=tuple(Bound))
-
-
-def _seconds(text: str, where: str, known: tuple[str, ...] = ()) -> int:
+def _span(text: str, where: str, known: tuple[str, ...] = ()) -> Span:
     try:
-        return durations.seconds(text)
+        return durations.span(text)
     except ValueError as error:
         also = f", or one of {', '.join(known)}" if known else ""
         raise BadPolicy(f"{where}: {error}{also}{suggest(text, known)}") from None

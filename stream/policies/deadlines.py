@@ -14,6 +14,7 @@ from typing import ClassVar
 import msgspec
 
 from stream.errors import BrokenPromise
+from stream.policies import durations
 from stream.policies.model import Policy, Promise
 from stream.policies.vocabulary import OPEN_ENDED, Bound, Choice, Clock, DataClass
 
@@ -81,8 +82,12 @@ def ceiling(
     rows = [one for one in policy.promises_of(data_class) if one.when.holds(chosen, face=has_face is not False)]
     if not rows:
         raise NoPromise(f"expected a promise of {policy.app} for {data_class}, found none: it must not be kept")
-    if policy.ram_only(data_class):
-        raise NoPromise(f"{policy.app} promises that {data_class} is in memory only: it must not be stored")
+    if (never := policy.never_stored(data_class)) is not None:
+        raise NoPromise(
+            f"{policy.app} promises of {data_class} ({never.clause}): {never.at_most}; it must not be stored"
+        )
+    if Clock.PROCESSING_FAILED in clocks and any(Clock.PROCESSING_FAILED in one.clocks for one in rows):
+        clocks = {clock: at for clock, at in clocks.items() if clock is not Clock.JOB_ENDED}  # R8: its own clock
     ends = [_end(one, clocks, returned_within_s) for one in rows]
     first = min(range(len(rows)), key=ends.__getitem__)
     if math.isinf(ends[first]):  # nothing counts down: name the row that lets it stay, not one that waits for a right
@@ -90,6 +95,18 @@ def ceiling(
     awaits = tuple(one for n, one in enumerate(rows) if n != first and math.isinf(ends[n]))
     on_return = any(one.at_most is Bound.ON_RETURN for one in rows)
     return Ceiling(ends[first], rows[first], awaits, on_return)
+
+
+def floor(policy: Policy, data_class: str, clocks: Mapping[Clock, float]) -> float:
+    """Until when such a thing must be kept, whoever asks for its erasure; 0 where nothing says so (R2)."""
+    ends = [
+        durations.after(clocks[clock], one.at_least)
+        for one in policy.promises_of(data_class)
+        if one.at_least is not None
+        for clock in one.clocks
+        if clock in clocks
+    ]
+    return max(ends, default=0.0)
 
 
 def deadline(of: Ceiling, *, lead_s: float = LEAD_S, width_s: int = 1) -> Deadline:
@@ -126,7 +143,9 @@ def event_lifetime_s(policy: Policy) -> int | None:
 
 
 def _numbered(policy: Policy, data_class: str) -> list[int]:
-    return [one.at_most for one in policy.promises_of(data_class) if isinstance(one.at_most, int)]
+    return [
+        durations.at_most_s(one.at_most) for one in policy.promises_of(data_class) if not isinstance(one.at_most, Bound)
+    ]
 
 
 def _end(one: Promise, clocks: Mapping[Clock, float], returned_within_s: float) -> float:
@@ -136,4 +155,6 @@ def _end(one: Promise, clocks: Mapping[Clock, float], returned_within_s: float) 
     if one.at_most is Bound.ON_RETURN and Clock.JOB_ENDED in clocks:
         starts.append(clocks[Clock.JOB_ENDED] + returned_within_s)  # R3: the return may never come
     start = min(starts, default=math.inf)
-    return start + one.at_most if isinstance(one.at_most, int) else start
+    if isinstance(one.at_most, Bound) or math.isinf(start):
+        return start
+    return durations.after(start, one.at_most)

@@ -20,7 +20,8 @@ class Lines:
         self._lines: dict[tuple[str, int, str], int] = {}
         tables: Counter[str] = Counter()
         table, index = "", 0
-        for number, line in enumerate(text.splitlines(), start=1):
+        self._text = text.splitlines()
+        for number, line in enumerate(self._text, start=1):
             if header := _HEADER.match(line):
                 table = header[1]
                 index = tables[table]
@@ -32,6 +33,18 @@ class Lines:
     def of(self, table: str, index: int = 0, key: str = "") -> int:
         """The line of a key in the `index`-th `[[table]]`, else of that table's header, else 1."""
         return self._lines.get((table, index, key)) or self._lines.get((table, index, "")) or 1
+
+    def saying(self, word: str) -> int:
+        """The first line in which this value stands, quoted; else 1."""
+        return next((n for n, line in enumerate(self._text, start=1) if f'"{word}"' in line), 1)
+
+    def extent(self, table: str, index: int = 0) -> tuple[int, int]:
+        """(first, last) line of the `index`-th `[[table]]`, comments after it included; (0, 0) where there is none."""
+        first = self._lines.get((table, index, ""))
+        if first is None:
+            return 0, 0
+        later = [line for (_, _, key), line in self._lines.items() if not key and line > first]
+        return first, min(later, default=len(self._text) + 1) - 1
 
     def at(self, path: str) -> int:
         """The line of a path as msgspec writes it: `$.promise[2].clock[0]`, or `$.title` for a top-level key."""

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 import msgspec
 
+from stream.policies.durations import Span
+from stream.policies.obligations import (
+    Account,
+    Age,
+    Contradiction,
+    Decision,
+    Disclosure,
+    Duty,
+    DutyName,
+    Notice,
+    Occasion,
+    Purpose,
+    PurposeRule,
+    Residency,
+    Right,
+    Sharing,
+    Use,
+)
 from stream.policies.vocabulary import (
+    NEVER_STORED,
     Bound,
     Choice,
     Clock,
@@ -32,10 +51,10 @@ class Promise(msgspec.Struct, frozen=True):
     """One row of a policy. Of all that apply to a thing the earliest wins (R1)."""
 
     data_class: DataClass
-    at_most: int | Bound  # seconds after the clock, or a word
+    at_most: Span | Bound  # after the clock, or a word
     clause: str
     clocks: tuple[Clock, ...] = ()  # the earliest that has started counts (R3)
-    at_least_s: int = 0
+    at_least: Span | None = None  # a floor, from the latest of them
     when: Condition = Condition()
     reading: str = ""  # which reading rule or contradiction decided, such as "G1, R11"
 
@@ -100,6 +119,19 @@ class Policy(msgspec.Struct, frozen=True):
     promises: tuple[Promise, ...]
     consents: tuple[Consent, ...]
     hold: Hold | None = None
+    rights: tuple[Right, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    purposes: tuple[PurposeRule, ...] = ()
+    duties: tuple[Duty, ...] = ()
+    age: Age | None = None
+    account: Account | None = None
+    residency: Residency | None = None
+    sharing: Sharing | None = None
+    disclosure: Disclosure | None = None
+    contradictions: tuple[Contradiction, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    decided: dict[str, str | int | bool | list[str]] = {}  # by name: what is in force, the strict value or another
+    used: frozenset[str] = frozenset()  # decisions that a rule names
 
     def operation(self, name: str) -> Operation | None:
         """The operation, if the app offers it."""
@@ -113,6 +145,23 @@ class Policy(msgspec.Struct, frozen=True):
         """All rows of one class."""
         return tuple(one for one in self.promises if one.data_class == data_class)
 
-    def ram_only(self, data_class: str) -> bool:
-        """Whether things of this class may never be stored."""
-        return any(one.at_most is Bound.RAM_ONLY for one in self.promises_of(data_class))
+    def never_stored(self, data_class: str) -> Promise | None:
+        """The row that forbids storing things of this class, if one does."""
+        return next((one for one in self.promises_of(data_class) if one.at_most in NEVER_STORED), None)
+
+    def right(self, name: str) -> Right | None:
+        """The right, if the text gives it."""
+        return next((one for one in self.rights if one.name == name), None)
+
+    def notices_of(self, occasion: Occasion) -> tuple[Notice, ...]:
+        """All that must be said on this occasion."""
+        return tuple(one for one in self.notices if one.of is occasion)
+
+    def use_of(self, data_class: str, purpose: Purpose) -> Use:
+        """Under which condition this class may serve the purpose: of several rules the strictest."""
+        rules = [one.use for one in self.purposes if one.name is purpose and (not one.of or data_class in one.of)]
+        return max(rules, key=list(Use).index, default=Use.NEVER)
+
+    def duty(self, name: DutyName) -> Duty | None:
+        """The duty, if the text gives it."""
+        return next((one for one in self.duties if one.name is name), None)

@@ -30,6 +30,13 @@ class OnDeviceOnly(Refusal):
     status: ClassVar[int] = 403
 
 
+class InMemoryOnly(Refusal):
+    """The policy keeps this operation's pictures in memory: no job may store them."""
+
+    kind: ClassVar[str] = "in-memory-only"
+    status: ClassVar[int] = 403
+
+
 class OperationNotAvailable(Refusal):
     """Offered, but no engine here performs it."""
 

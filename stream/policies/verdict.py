@@ -16,6 +16,7 @@ from stream.policies.model import Consent, Operation, Policy
 from stream.policies.refusals import (
     BadChoice,
     ConsentMissing,
+    InMemoryOnly,
     OnDeviceOnly,
     OperationNotAvailable,
     OperationNotOffered,
@@ -116,6 +117,11 @@ def _offered(policy: Policy, request: JobRequest) -> Operation:
     if operation.runs is Place.DEVICE:
         raise OnDeviceOnly(
             f"{operation.name} runs on the user's device only: send no pictures for it", operation.clause
+        )
+    if operation.runs is Place.MEMORY:
+        raise InMemoryOnly(
+            f"{operation.name} works in memory only, and a job would store its pictures: nothing is taken",
+            operation.clause,
         )
     return operation
 

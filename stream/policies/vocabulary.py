@@ -188,13 +188,16 @@ class Bound(StrEnum):
     ON_RETURN = "on_return"  # with the last byte of the first complete GET, or a setting after the job's end
     USER_CHOICE = "user_choice"  # until the user acts: the clocks named
     WITH_ACCOUNT = "with_account"  # until the account goes: the clocks named
+    PURPOSE = "purpose"  # until what it is for is over: the clocks named
     RAM_ONLY = "ram_only"  # never stored at all
-    UNDECIDED = "undecided"  # the policy is silent and a person must decide; never for media
+    ON_DEVICE = "on_device"  # on the user's device; it never reaches us
+    NOT_COLLECTED = "not_collected"  # refused wherever it is sent
     NO_LIMIT = "no_limit"  # only what identifies nobody; never for media
 
 
-OPEN_ENDED = frozenset({Bound.USER_CHOICE, Bound.WITH_ACCOUNT, Bound.UNDECIDED, Bound.NO_LIMIT})
-WITHOUT_CLOCK = frozenset({Bound.RAM_ONLY, Bound.UNDECIDED, Bound.NO_LIMIT})
+NEVER_STORED = frozenset({Bound.RAM_ONLY, Bound.ON_DEVICE, Bound.NOT_COLLECTED})
+OPEN_ENDED = frozenset({Bound.USER_CHOICE, Bound.WITH_ACCOUNT, Bound.PURPOSE, Bound.NO_LIMIT})
+WITHOUT_CLOCK = frozenset({*NEVER_STORED, Bound.NO_LIMIT})
 
 
 class MediaKind(StrEnum):
@@ -226,4 +229,5 @@ class Place(StrEnum):
     """Where an operation may run."""
 
     SERVER = "server"
+    MEMORY = "memory"  # on a server, inside one request: nothing of it is stored
     DEVICE = "device"

@@ -13,7 +13,9 @@ _BOUNDS = {
     Bound.USER_CHOICE: "until",
     Bound.WITH_ACCOUNT: "until",
     Bound.RAM_ONLY: "in memory only",
-    Bound.UNDECIDED: "no limit stated yet",
+    Bound.PURPOSE: "until",
+    Bound.ON_DEVICE: "on the user's device only",
+    Bound.NOT_COLLECTED: "not collected",
     Bound.NO_LIMIT: "no limit, as it identifies nobody",
 }
 

@@ -8,7 +8,9 @@ import pytest
 from stream.errors import BadRequest
 from stream.policies import durations
 from stream.policies.compiler import APPS, EXTRA_ENV, BadPolicy, UnknownApp, compile_policy, find, load, load_all
-from stream.policies.vocabulary import Bound, Choice, Clock, DataClass, Features, OperationName
+from stream.policies.durations import Months
+from stream.policies.obligations import Window
+from stream.policies.vocabulary import Bound, Choice, Clock, DataClass, Features, OperationName, Place
 from stream.policies.words import explain, promised
 
 EXTRA = Path(__file__).parents[1] / "policies"
@@ -39,7 +41,13 @@ of = ["upload_image", "result_image", "face_feature", "processing_record"]
 clock = ["upload_received"]
 at_most = "24 h"
 clause = "900 §4"
-reading = "G1"
+reading = "R3"
+
+[[promise]]
+of = ["consent_record"]
+clock = ["account_cancelled"]
+at_most = "with_account"
+clause = "900 §2"
 """
 
 
@@ -70,7 +78,7 @@ def test_genzo_is_what_its_text_says():
     swap = genzo.operation("face_swap")
     assert [one.data_class for one in swap.inputs] == [DataClass.FACE_IMAGE, DataClass.UPLOAD_IMAGE]
     assert genzo.operation("portrait_effect") is None
-    assert genzo.ram_only(DataClass.USAGE_EVENT)
+    assert genzo.never_stored(DataClass.USAGE_EVENT).at_most is Bound.RAM_ONLY
     (face,) = [one for one in genzo.promises_of(DataClass.FACE_IMAGE) if isinstance(one.at_most, int)]
     assert (face.at_most, face.clocks, face.clause) == (
         72 * 3600,
@@ -116,7 +124,7 @@ def test_what_exists_for_tests_is_never_published():
 
 def test_a_good_policy_compiles():
     policy = compiled()
-    assert [one.at_most for one in policy.promises] == [24 * 3600] * 4
+    assert [one.at_most for one in policy.promises] == [24 * 3600] * 4 + [Bound.WITH_ACCOUNT]
     assert policy.operation("anime").classes == ("upload_image", "face_feature", "result_image")
 
 
@@ -141,7 +149,8 @@ def test_the_policy_in_the_manual_compiles():
         ('at_most = "24 h"', 'at_most = "immediatly"', ["demo.toml:24:", "did you mean 'immediately'?"]),
         ('at_most = "24 h"\nclause = "900 §4"\n', 'at_most = "24 h"\n', ["demo.toml:21:", "missing", "`clause`"]),
         ('clause = "900 §4"', 'clause = "901 §4"', ["demo.toml:25:", "begins with '900'", "900 silent"]),
-        ('reading = "G1"', 'reading = "R17"', ["demo.toml:26:", "'G1, R11'"]),
+        ('reading = "R3"', 'reading = "R17"', ["demo.toml:26:", "nothing here is called 'R17'", "[[contradiction]]"]),
+        ('reading = "R3"', 'reading = "r3"', ["demo.toml:26:", "'G1, R11'"]),
         ('purpose = "face_processing"', 'purpose = "faces"', ["demo.toml:17:", "no consent has the purpose"]),
         ('choices = ["save"]', 'choices = ["sav"]', ["demo.toml:5:", "did you mean 'save'?"]),
         ('app = "demo"', 'app = "other"', ["demo.toml:1:", "file's name"]),
@@ -191,9 +200,16 @@ at_most = "10 d"
 at_least = "184 d"
 clause = "900 §5"
 """
-    with pytest.raises(BadPolicy, match=r"demo.toml:32: network_security_log: floor above ceiling.*900 §5"):
+    with pytest.raises(BadPolicy, match=r"demo.toml:38: network_security_log: floor above ceiling.*900 §5"):
         compiled(GOOD + log)
-    assert compiled(GOOD + log.replace('"10 d"', '"184 d"'))
+    with pytest.raises(BadPolicy, match=r'demo.toml:38: .* to act in, got 0 s: say at_most = "4416 h \+ 1 d"'):
+        compiled(GOOD + log.replace('"10 d"', '"184 d"'))
+    assert compiled(GOOD + log.replace('"10 d"', '"185 d"'))
+    months = log.replace('"184 d"', '"6 months"')
+    with pytest.raises(BadPolicy, match="to act in, got 60 s"):
+        compiled(GOOD + months.replace('"10 d"', '"6 months + 1 min"'))
+    (row,) = compiled(GOOD + months.replace('"10 d"', '"6 months + 1 d"')).promises_of("network_security_log")
+    assert (row.at_least, row.at_most) == (Months(6), Months(6, 86_400))
 
 
 def test_features_that_must_stay_in_memory_have_no_step_of_their_own():
@@ -201,14 +217,14 @@ def test_features_that_must_stay_in_memory_have_no_step_of_their_own():
         '\n[[promise]]\nof = ["face_feature"]\nat_most = "ram_only"\nclause = "900 §4"\n'
     )
     with pytest.raises(
-        BadPolicy, match=r'demo\.toml:18: face_feature is promised to be RAM only: say features = "heap"'
+        BadPolicy, match=r'demo\.toml:18: face_feature is promised never to be stored: say features = "heap"'
     ):
         compiled(text)
-    assert compiled(text.replace('"step"', '"heap"')).ram_only("face_feature")
+    assert compiled(text.replace('"step"', '"heap"')).never_stored("face_feature")
 
 
 def test_all_contradictions_are_told_at_once_each_once():
-    text = GOOD.replace('clause = "900 §4"', 'clause = "§4"').replace('reading = "G1"', 'reading = "soon"')
+    text = GOOD.replace('clause = "900 §4"', 'clause = "§4"').replace('reading = "R3"', 'reading = "soon"')
     with pytest.raises(BadPolicy) as caught:
         compiled(text)
     assert len(str(caught.value).splitlines()) == 2
@@ -269,7 +285,8 @@ def test_a_hold_names_its_basis_its_classes_and_its_clause():
     ("changes", "said"),
     [
         ({"clause": '"§7"'}, r"testapp.toml:\d+: expected a clause that begins with 'test'"),
-        ({"reading": '"Z1"'}, r"testapp.toml:\d+: expected readings such as"),
+        ({"reading": '"soon"'}, r"testapp.toml:\d+: expected readings such as"),
+        ({"reading": '"Z1"'}, r"testapp.toml:\d+: nothing here is called 'Z1'"),
         ({"basis": "[]"}, r"testapp.toml:\d+: a hold without a basis"),
         ({"basis": '["court_ordr"]'}, r"did you mean 'court_order'"),
         ({"of": '["exif"]'}, r"testapp.toml:\d+: exif has no promise here"),
@@ -284,5 +301,151 @@ def test_no_hold_has_stored_what_is_promised_to_be_in_memory_only():
     text = (EXTRA / "testapp.toml").read_text()
     row = '[[promise]]\nof = ["exif"]\nat_most = "ram_only"\nclause = "test §8"\n\n[hold]'
     text = text.replace("[hold]", row).replace('of = ["upload_image", "result_image"]\nclause', 'of = ["exif"]\nclause')
-    with pytest.raises(BadPolicy, match="RAM only: no hold"):
+    with pytest.raises(BadPolicy, match="never to be stored: no hold"):
         compile_policy(text.encode(), "testapp.toml", for_tests=True)
+
+
+MORE = """
+[[decision]]
+name = "timely"
+question = "How soon is timely?"
+strict = "5 working days"
+clause = "900 §6"
+
+[[right]]
+name = "delete"
+within = "@timely"
+identity = true
+clause = "900 §6"
+
+[[promise]]
+of = ["rights_request"]
+clock = ["request_received"]
+at_most = "90 d"
+clause = "900 silent"
+reading = "R13"
+"""
+
+
+def test_what_a_person_decides_is_a_value_with_a_strict_default():
+    strict = compiled(GOOD + MORE)
+    assert strict.right("delete").within == Window(5 * 86_400, working_days=5)
+    assert strict.decided == {"timely": "5 working days"}
+    other = compiled(GOOD + MORE, decided={"timely": "3 d"})
+    assert other.right("delete").within == Window(3 * 86_400)
+    assert other.decided == {"timely": "3 d"}
+    assert other.hash != strict.hash == hashlib.sha256((GOOD + MORE).encode()).hexdigest()  # receipts tell them apart
+
+
+@pytest.mark.parametrize(
+    ("decided", "said"),
+    [
+        ({"timly": "3 d"}, "no decision is named 'timly': expected one of timely"),
+        ({"timely": 3}, "like its strict value '5 working days'"),
+        ({"timely": "soon"}, r"demo\.toml:42: clause 900 §6: expected a number"),
+    ],
+)
+def test_a_decision_that_cannot_be(decided, said):
+    with pytest.raises(BadPolicy, match=said):
+        compiled(GOOD + MORE, decided=decided)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            'within = "@timely"',
+            'within = "@timly"',
+            r"demo\.toml:42: no decision is named 'timly'; did you mean",
+        ),
+        ('within = "@timely"', 'within = "5 d"', r"demo\.toml:35: no rule follows 'timely': use it as \"@timely\""),
+        ('name = "delete"', 'name = "delet"', r"demo\.toml:41: .*did you mean 'delete'.*900 §6"),
+        ('of = ["rights_request"]', 'of = ["complaint"]', r"demo\.toml:40: a \[\[right\]\] makes rights_request"),
+        ("identity = true", 'stops = "account"', r"demo\.toml:43: only cancel_account ends the account"),
+    ],
+)
+def test_rights_and_decisions_are_checked(old, new, said):
+    assert old in MORE
+    with pytest.raises(BadPolicy, match=said):
+        compiled(GOOD + MORE.replace(old, new))
+
+
+CLASH = """
+[[promise]]
+of = ["result_image"]
+clock = ["upload_received"]
+at_most = "10 d"
+clause = "900 §7"
+"""
+
+
+def test_two_ceilings_from_one_clock_need_a_reading():
+    unread = GOOD.replace('reading = "R3"\n', "")
+    with pytest.raises(BadPolicy, match=r"demo\.toml:36: result_image has two ceilings from one clock \(clauses 900"):
+        compiled(unread + CLASH)
+    read = CLASH + 'reading = "A1"\n'
+    with pytest.raises(BadPolicy, match="nothing here is called 'A1'"):
+        compiled(unread + read)
+    stated = """
+[[contradiction]]
+id = "A1"
+a = { clause = "900 §4", says = "a day" }
+b = { clause = "900 §7", says = "ten days" }
+reading = "the shorter"
+"""
+    assert compiled(unread + read + stated).contradictions[0].id == "A1"
+    with pytest.raises(BadPolicy, match="A1 is stated twice"):
+        compiled(unread + read + stated + stated)
+    with pytest.raises(BadPolicy, match="expected both clauses to begin with '900'"):
+        compiled(unread + read + stated.replace("900 §7", "901 §7"))
+    parted = unread.replace('at_most = "24 h"', 'at_most = "24 h"\nwhen = { choice = ["discard", "none"] }')
+    whole = CLASH.replace('["result_image"]', '["upload_image", "result_image", "face_feature", "processing_record"]')
+    assert compiled(parted + whole.replace("at_most", 'when = { choice = ["save"] }\nat_most'))
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[[notice]]\nof = "incident"\nto = ["users"]\nvia = ["email"]\nclause = "900 §8"\n', "say `within`"),
+        (
+            '[[notice]]\nof = "termination"\nto = ["users"]\nvia = ["email"]\nwithin = "1 d"\nclause = "900 §8"\n',
+            "say `before`",
+        ),
+        ('[[notice]]\nof = "termination"\nto = ["users"]\nvia = []\nclause = "900 §8"\n', "by which channels"),
+        ('[sharing]\nuse = "never"\nrecipients = ["x"]\nclause = "900 §8"\n', "nothing is ever shared here"),
+        ('[account]\nstanding = "none"\nfields = ["email"]\nclause = "900 §8"\n', "an app without accounts"),
+        ('[account]\nstanding = "optional"\nrequired = ["email"]\nclause = "900 §8"\n', "not among the fields"),
+        ('[account]\nstanding = "optional"\nclause = "900 §8"\n', "makes account_profile"),
+        ('[age]\nguardian_below = 14\nclause = "900 §8"\n', "makes guardian_consent"),
+        ('[disclosure]\ndocuments = ["subpoena"]\nof = []\nclause = "900 §8"\n', "makes disclosure_record"),
+    ],
+)
+def test_obligations_that_cannot_be(table, said):
+    with pytest.raises(BadPolicy, match=said) as caught:
+        compiled(f"{GOOD}\n{table}")
+    assert "demo.toml:3" in str(caught.value)
+
+
+def test_what_is_never_stored_runs_in_memory():
+    text = GOOD.replace('"step"', '"none"').replace(
+        'at_most = "24 h"\nclause = "900 §4"\n', 'at_most = "ram_only"\nclause = "900 §4"\n'
+    )
+    with pytest.raises(BadPolicy, match=r'demo\.toml:13: upload_image is never to be stored: say runs = "memory"'):
+        compiled(text)
+    memory = text.replace('features = "none"', 'features = "none"\nruns = "memory"')
+    assert compiled(memory).operation("anime").runs is Place.MEMORY
+    with pytest.raises(BadPolicy, match="nothing of it is promised to be in memory only"):
+        compiled(GOOD.replace('features = "step"', 'features = "none"\nruns = "memory"'))
+
+
+def test_decided_values_come_from_a_file(tmp_path, monkeypatch):
+    path = tmp_path / "decisions.toml"
+    path.write_text('[genzo]\ntimely = "3 d"\n')
+    monkeypatch.setenv("MAYFLY_DECISIONS", str(path))
+    assert load("genzo").right("correct").within == Window(3 * 86_400)
+    path.write_text('[genso]\ntimely = "3 d"\n')
+    with pytest.raises(BadPolicy, match="expected decisions of apps that have a policy"):
+        load("genzo")
+    path.write_text("genzo = 3\n")
+    with pytest.raises(BadPolicy, match="MAYFLY_DECISIONS to name a TOML file"):
+        load("genzo")
