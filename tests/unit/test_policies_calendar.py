@@ -44,12 +44,13 @@ def test_months(start, months, end):
 def test_a_month_is_never_shorter_or_longer_than_any_month(start, months):
     took = add_months(start, months) - start
     assert Months(months).shortest_s <= took + DAY_S * 3 / 2  # the 31st may become the 28th
-    assert took <= Months(months).longest_s
+    assert took <= Months(months).longest_s + 1e-5
 
 
 @given(moments)
 def test_six_months_are_181_to_184_days(start):
-    assert 181 * DAY_S <= add_months(start, 6) - start <= 184 * DAY_S
+    took = add_months(start, 6) - start
+    assert 181 * DAY_S - 1e-5 <= took <= 184 * DAY_S + 1e-5  # a float has no more digits
 
 
 @given(moments, moments)
