@@ -107,7 +107,15 @@ def create(
 
 def received(estate: Estate, change: Change, job: Job, asset: Asset, facts: OutputFacts) -> None:
     """All bytes of an input are in custody."""
-    estate.book.put_asset(change, _stored(asset, facts))
+    assert job.body is not None
+    operation = estate.policy(job.head.app).operation(job.body.operation)
+    assert operation is not None
+    asset = _stored(asset, facts)
+    data_class = operation.inputs[asset.head.n].class_of(facts.media_type)
+    if data_class != asset.head.data_class:
+        clocks = {Clock.UPLOAD_RECEIVED: assets.started(asset)}
+        asset = assets.reckon(estate, asset, clocks, data_class=data_class)
+    estate.book.put_asset(change, asset)
     event = UploadReceived(job=job.id, asset=asset.id, at=estate.now())
     change.events.append(_event(estate, topics.UPLOAD, job, event))
     _tell(estate, change, job.id)
@@ -168,7 +176,8 @@ def outputs(estate: Estate, change: Change, job: Job, fence: int) -> list[Asset]
     clocks = {Clock.UPLOAD_RECEIVED: min(assets.started(asset) for asset in used)}  # R10, R4
     # R11: a picture without a face keeps the deadline it was given as if it had one, and so does what is made of it.
     has_face = True if any(asset.body is not None and asset.body.has_face for asset in used) else None
-    classes = (DataClass.FACE_FEATURE,) if job.head.stage is Stage.DETECT else operation.outputs
+    made_of = {asset.head.data_class for asset in used}
+    classes = (DataClass.FACE_FEATURE,) if job.head.stage is Stage.DETECT else operation.makes(made_of)
     role = "feature" if job.head.stage is Stage.DETECT else "result"
     made: list[Asset] = []
     for n, data_class in enumerate(classes):

@@ -26,6 +26,7 @@ from stream.policies.vocabulary import (
     Choice,
     DataClass,
     Features,
+    MediaKind,
     Place,
 )
 
@@ -133,6 +134,8 @@ def operations(policy: Policy) -> Iterator[Finding]:
                 )
         if not one.inputs or len({slot.role for slot in one.inputs}) < len(one.inputs):
             yield "operation", index, "inputs", "expected one input or more, each with a role of its own"
+        if any(slot.video_class is not None and MediaKind.VIDEO not in slot.accepts for slot in one.inputs):
+            yield "operation", index, "inputs", 'a video_class is of videos: say accepts = ["image", "video"]'
         for data_class in one.outputs:
             if data_class not in RESULTS:
                 yield "operation", index, "outputs", f"{data_class} is no result: expected one of {_list(RESULTS)}"
@@ -152,7 +155,7 @@ def _place(policy: Policy, index: int, one: Operation) -> Iterator[Finding]:
 
 
 def _put_in(one: Operation) -> Iterator[DataClass]:
-    return (slot.data_class for slot in one.inputs)
+    return (found for slot in one.inputs for found in (slot.data_class, slot.video_class) if found is not None)
 
 
 def bounds(policy: Policy) -> Iterator[Finding]:
@@ -203,6 +206,8 @@ def gaps(policy: Policy) -> Iterator[Finding]:
     """
     seen: set[DataClass] = set()
     for index, operation in enumerate(policy.operations):
+        if operation.runs is Place.DEVICE:  # nothing of it reaches us
+            continue
         for data_class in (*operation.classes, DataClass.PROCESSING_RECORD):
             if data_class in seen:
                 continue

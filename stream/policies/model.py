@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from stream.policies.durations import Span
@@ -65,6 +67,12 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     role: str
     accepts: tuple[MediaKind, ...]
     data_class: DataClass = msgspec.field(name="class")
+    video_class: DataClass | None = None  # of what turns out to be a video; results are then videos too
+
+    def class_of(self, media_type: str) -> DataClass:
+        """What an upload of this media type is."""
+        video = self.video_class is not None and media_type.startswith("video/")
+        return self.video_class if video and self.video_class is not None else self.data_class
 
 
 class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,7 +91,15 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def classes(self) -> tuple[DataClass, ...]:
         """Everything that a job of it may bring into being, besides its record."""
         features = () if self.features is Features.NONE else (DataClass.FACE_FEATURE,)
-        return (*(one.data_class for one in self.inputs), *features, *self.outputs)
+        videos = tuple(one.video_class for one in self.inputs if one.video_class is not None)
+        moving = (DataClass.RESULT_VIDEO,) if videos and DataClass.RESULT_IMAGE in self.outputs else ()
+        return (*(one.data_class for one in self.inputs), *videos, *features, *self.outputs, *moving)
+
+    def makes(self, classes: Collection[str]) -> tuple[DataClass, ...]:
+        """The classes of its results, made of inputs of these classes: of a video a video."""
+        moving = any(one.video_class in classes for one in self.inputs if one.video_class is not None)
+        swap = {DataClass.RESULT_IMAGE: DataClass.RESULT_VIDEO} if moving else {}
+        return tuple(swap.get(one, one) for one in self.outputs)
 
 
 class Consent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -135,13 +135,14 @@ class Desk:
 
     async def submit(self, **changes: Any) -> Job:
         fields: dict[str, Any] = {
+            "app": APP,
             "subject": "alice",
             "operation": "noop",
             "params": b"{}",
             "choice": "save",
             "inputs": (api.InputSlot(),),
         }
-        view = await self.ask(api.Submit(tenant=TENANT, app=APP, **fields | changes))
+        view = await self.ask(api.Submit(tenant=TENANT, **fields | changes))
         return self.job(view.id)
 
     def job(self, job_id: str) -> Job:
