@@ -94,9 +94,10 @@ def slack_s(floor: Span, ceiling: Span) -> int:
 
 
 def words(length: Span) -> str:
-    """259200 → `72 h`: the largest of h, min, s that divides it; Months(6) → `6 months`."""
+    """259200 → `72 h`, 864000 → `10 d`, Months(6) → `6 months`: in the largest unit that divides it, days from 4 on."""
     if isinstance(length, Months):
         plus = f" + {words(length.plus_s)}" if length.plus_s else ""
         return f"{length.months} months{plus}"
-    unit = next(unit for unit in ("h", "min", "s") if length % UNIT_S[unit] == 0)
+    units = ("d", "h", "min", "s") if length > 3 * DAY_S else ("h", "min", "s")
+    unit = next(unit for unit in units if length % UNIT_S[unit] == 0)
     return f"{length // UNIT_S[unit]} {unit}"

@@ -1,0 +1,204 @@
+"""`mayfly policy timeline|simulate|diff`: a policy in time."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from services.policy_tables import cited, length, table
+from stream.policies import change, compiler, deadlines
+from stream.policies import simulate as simulation
+from stream.policies.deadlines import NoPromise
+from stream.policies.model import Policy
+from stream.policies.vocabulary import CERTAIN_CLOCKS, Bound, Choice, Clock, DataClass
+
+Json = Annotated[bool, typer.Option("--json", help="For machines")]
+JOB_S = 60.0
+"""How long the job of a timeline takes: long enough to be told apart from its upload."""
+
+_MARKS = ((3600.0, "1 h"), (86_400.0, "1 d"), (10 * 86_400.0, "10 d"), (100 * 86_400.0, "100 d"))
+_COLUMNS = 44
+_FACES = ((True, ", face"), (False, ", no face"))
+
+
+def timeline(name: Annotated[str, typer.Argument(metavar="APP")], *, as_json: Json = False) -> None:
+    """From its upload to its end: how long each kind of thing lives, case by case."""
+    policy = compiler.load(name)
+    lives = [life for data_class in DataClass for life in _lives(policy, data_class)]
+    if as_json:
+        typer.echo(msgspec.json.encode([life | {"seconds": _finite(life["seconds"])} for life in lives]).decode())
+        return
+    made = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("data", "case", _scale(), "gone", "clause"):
+        made.add_column(heading, no_wrap=heading == _scale(), overflow="fold")
+    before = ""
+    for life in lives:
+        shown = "" if life["data_class"] == before else str(life["data_class"])
+        before = str(life["data_class"])
+        made.add_row(shown, str(life["case"]), _bar(life["seconds"]), str(life["gone"]), str(life["clause"]))
+    _console().print(made)
+    _console().print(
+        "\n━ lives  ╸ gone  ─▶ until its user, or whoever it was for, ends it. A job here takes a minute; what goes"
+        " with an account counts from its cancellation.",
+        style="dim",
+    )
+
+
+def simulate(
+    name: Annotated[str, typer.Argument(metavar="APP")],
+    events: Annotated[Path, typer.Option(help="CSV with the columns at, event, thing, class, choice, face")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Play events through a policy: when each thing goes, and which clause ends it."""
+    policy = compiler.load(name)
+    try:
+        lives = simulation.run(policy, simulation.read(events.read_text()))
+    except OSError as error:
+        raise typer.BadParameter(f"expected a readable file, got: {error.strerror}") from None
+    if as_json:
+        rows = [msgspec.to_builtins(life) for life in lives]
+        typer.echo(msgspec.json.encode([_without_infinity(row) for row in rows]).decode())
+        return
+    made = table("thing", "class", "made", "gone at the latest", "lives", "ended by", "not before")
+    for life in lives:
+        if life.refused:
+            made.add_row(life.thing, life.data_class, _when(life.made_at), "never stored", "", life.refused, "")
+        else:
+            lived = "" if math.isinf(life.gone_at) else _span(life.gone_at - life.made_at)
+            floor = _when(life.floor) if life.floor else ""
+            made.add_row(
+                life.thing, life.data_class, _when(life.made_at), _when(life.gone_at), lived, life.clause, floor
+            )
+    _console().print(made)
+
+
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD")],
+    new: Annotated[Path, typer.Argument(metavar="NEW")],
+    published: Annotated[str, typer.Option(help="The day on which the new text is published (ISO 8601)")] = "",
+    *,
+    as_json: Json = False,
+) -> None:
+    """What a new policy changes, for what is stored and for what comes; who must be told; when it may take effect."""
+    before, after = (compiler.compile_policy(path.read_bytes(), path.name) for path in (old, new))
+    found = change.diff(before, after)
+    said = change.tellings(before, after, found)
+    day = datetime.fromisoformat(published).replace(tzinfo=UTC) if published else datetime.now(UTC)
+    effective = datetime.fromtimestamp(change.effective(day.timestamp(), said), UTC)
+    if as_json:
+        typer.echo(
+            msgspec.json.encode({"changes": found, "notices": said, "effective": effective.isoformat()}).decode()
+        )
+        return
+    made = table("what", "until now", "then", "for whom", "clauses")
+    for one in found:
+        clauses = " → ".join(dict.fromkeys(filter(None, (one.clause_before, one.clause_after))))
+        made.add_row(one.what, one.before, one.after, one.effect, clauses)
+    _console().print(made if found else "Nothing changes for anybody.")
+    for telling in said:
+        days = f"{telling.before_s / 86_400:g} d before" if telling.before_s else "before"
+        typer.echo(f"told of {telling.of}, {days} it takes effect, by {', '.join(telling.via)} ({telling.clause})")
+    typer.echo(f"published on {day:%d %b %Y}, it may take effect on {effective:%d %b %Y}")
+
+
+def _lives(policy: Policy, data_class: DataClass) -> list[dict[str, object]]:
+    """One life for each case that differs from others."""
+    if (never := policy.never_stored(data_class)) is not None:
+        return [_life(data_class, "", 0.0, length(never), cited(never))]
+    by_end: dict[tuple[float, str, str], list[tuple[Choice, bool]]] = {}
+    rows = policy.promises_of(data_class)
+    clocks = {clock: 0.0 for row in rows for clock in row.clocks if clock in CERTAIN_CLOCKS}
+    clocks |= dict.fromkeys((Clock.GENERATION_COMPLETED, Clock.JOB_ENDED), JOB_S)
+    if not CERTAIN_CLOCKS.intersection(clocks):
+        clocks |= {clock: 0.0 for row in rows for clock in row.clocks if clock is Clock.ACCOUNT_CANCELLED}
+    choices = (*policy.choices, Choice.NONE)
+    for choice, face in product(choices, (True, False)):
+        try:
+            found = deadlines.ceiling(policy, data_class, choice=choice, has_face=face, clocks=clocks)
+        except NoPromise:
+            continue
+        gone = "no limit" if found.promise.at_most is Bound.NO_LIMIT else _gone(found.at)
+        by_end.setdefault((found.at, gone, found.clause), []).append((choice, face))
+    return [
+        _life(data_class, _cases(cases, len(choices)), at, gone, clause) for (at, gone, clause), cases in by_end.items()
+    ]
+
+
+def _cases(cases: list[tuple[Choice, bool]], choices: int) -> str:
+    """`discard or none`; `save, face`; empty where it is all of them."""
+    both = [choice for choice, face in cases if face and (choice, False) in cases]
+    one = [(choice, face) for choice, face in cases if choice not in both]
+    if len(both) == choices:
+        return ""
+    parts = [(both, "")]
+    parts += [([choice for choice, shown in one if shown is face], words) for face, words in _FACES]
+    return "; ".join(" or ".join(some) + words for some, words in parts if some)
+
+
+def _life(data_class: str, case: str, seconds: float, gone: str, clause: str) -> dict[str, object]:
+    return {"data_class": data_class, "case": case, "seconds": seconds, "gone": gone, "clause": clause}
+
+
+def _gone(at: float) -> str:
+    if math.isinf(at):
+        return "when ended"
+    if not at:
+        return "with the account"
+    return "with its job" if at == JOB_S else f"after {_span(at)}"
+
+
+def _span(seconds: float) -> str:
+    for unit_s, unit in ((86_400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= unit_s and (seconds % unit_s == 0 or unit == "min" or seconds > 10 * unit_s):
+            return f"{seconds / unit_s:.4g} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _at(seconds: float) -> int:
+    """The column of a moment, on a scale from a minute to a year by equal factors."""
+    low, high = math.log(60.0), math.log(366 * 86_400.0)
+    share = (math.log(max(seconds, 60.0)) - low) / (high - low)
+    return min(max(round(share * (_COLUMNS - 1)), 0), _COLUMNS - 1)
+
+
+def _scale() -> str:
+    line = [" "] * (_COLUMNS + 4)
+    for seconds, label in _MARKS:
+        line[_at(seconds) : _at(seconds) + len(label)] = label
+    return "".join(line).rstrip()
+
+
+def _bar(seconds: object) -> Text:
+    assert isinstance(seconds, float)
+    if seconds == 0.0:
+        return Text("·", "dim")  # never stored, or gone in the very step
+    if math.isinf(seconds):
+        return Text("─" * (_COLUMNS - 1) + "▶", "yellow")
+    return Text("━" * _at(seconds) + "╸", "green" if seconds <= JOB_S else "cyan")
+
+
+def _when(moment: float) -> str:
+    return "open" if math.isinf(moment) else f"{datetime.fromtimestamp(moment, UTC):%d %b %Y %H:%M}"
+
+
+def _finite(seconds: object) -> object:
+    return None if isinstance(seconds, float) and math.isinf(seconds) else seconds
+
+
+def _without_infinity(row: dict[str, object]) -> dict[str, object]:
+    return {key: _finite(value) for key, value in row.items()}
+
+
+def _console() -> Console:
+    made = Console()
+    return made if made.is_terminal else Console(width=150)
