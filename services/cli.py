@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from ray_cluster.engines import samples_path
-from services import cli_audit, cli_hold, cli_policy, cli_receipt, cli_restore, cli_status, cli_tenant
+from services import cli_audit, cli_export, cli_hold, cli_policy, cli_receipt, cli_restore, cli_status, cli_tenant
 from services.demo import run as running_demo
 from services.local import interrupts
 from services.local import up as running_up
@@ -70,6 +70,7 @@ app.command()(cli_restore.backup)
 app.command()(cli_restore.restore)
 app.command()(cli_status.status)
 app.add_typer(cli_audit.app, name="audit")
+app.add_typer(cli_export.app, name="export")
 app.add_typer(cli_hold.app, name="hold")
 app.add_typer(cli_policy.app, name="policy")
 app.add_typer(cli_receipt.app, name="receipt")

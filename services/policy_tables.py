@@ -12,7 +12,7 @@ from rich.text import Text
 from stream.policies import durations
 from stream.policies.model import Policy, Promise
 from stream.policies.obligations import Notice, Window
-from stream.policies.vocabulary import NEVER_STORED, Bound
+from stream.policies.vocabulary import NEVER_STORED, Bound, DataClass
 
 HEADING = "bold"
 
@@ -35,7 +35,7 @@ def length(promise: Promise) -> str:
             Bound.NOT_COLLECTED: "not collected",
             Bound.NO_LIMIT: "no limit: it identifies nobody",
         }
-        return words[Bound(most)]  # type: ignore[arg-type]
+        return words[Bound(most)]
     clocks = " or ".join(promise.clocks)
     if isinstance(most, Bound):
         said = {
@@ -170,12 +170,10 @@ def _operations(policy: Policy) -> Table:
 
 def _promises(policy: Policy) -> Table:
     made = table("data", "case", "gone", "clause")
-    ordered = sorted(policy.promises, key=lambda one: list(type(one.data_class)).index(one.data_class))
+    ordered = sorted(policy.promises, key=lambda one: list(DataClass).index(one.data_class))
     for data_class, rows in groupby(ordered, key=lambda one: one.data_class):
-        name: str = data_class
-        for row in rows:
-            made.add_row(name, case(row), length(row), cited(row))
-            name = ""
+        for n, row in enumerate(rows):
+            made.add_row("" if n else data_class, case(row), length(row), cited(row))
     return made
 
 

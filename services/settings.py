@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     openbao_token_path: str = ""  # a file, read again for each call, so that an agent may replace it
     openbao_ca_path: str = ""  # PEM; empty: the system's
     policies_extra: str = ""  # a folder of further policies (tests)
+    holiday_country: str = "CN"  # ISO 3166-1: whose legal holidays are no working days
+    time_zone: str = "Asia/Shanghai"  # in which a working day ends
     approvers_path: str = ""  # names and public keys of who may approve legal holds; empty: nobody may
     weights_dir: str = ""  # absolute; empty: where the engines look by themselves
     partitions: Count = 4

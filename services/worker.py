@@ -33,7 +33,7 @@ from services.owner_api import OwnerServer, revoke_at
 from services.roots import claim_of, root_stores
 from services.settings import Settings, load
 from stream import topics
-from stream.agents import collector, jobs, retention, signing
+from stream.agents import collector, jobs, retention, rights, signing
 from stream.agents.app import make_app
 from stream.agents.closing import Closer
 from stream.agents.dispatch import Dispatcher
@@ -61,6 +61,7 @@ from stream.ids import Mint
 from stream.ledger import Change, Ledger
 from stream.metrics import worker as metrics
 from stream.policies import compiler
+from stream.policies.calendar import Holidays
 from stream.vault.custody import S3Custody
 from stream.vault.pages import KeyPages
 from stream.vault.rootstore import RootStore
@@ -152,6 +153,7 @@ async def _open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., No
     estate.spawn(estate.book.open_rest(), "book", vital=True)
     estate.spawn(estate.sweeper.run(), "sweeper", vital=True)
     estate.spawn(retention.run(estate), "retention", vital=True)
+    estate.spawn(rights.run(estate), "rights")
     estate.spawn(signing.follow(estate, lambda: open_signer(state / "signing")), "signing")
     metrics.TAKEOVERS.inc()
     metrics.TAKEOVER_S.observe(time.monotonic() - began)
@@ -185,6 +187,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             rules=rules_of(settings),
             real_time=time.time,
             end=lambda: os.kill(os.getpid(), signal.SIGTERM),
+            calendar=Holidays(settings.holiday_country, settings.time_zone),
             approvers=lambda: approvers.registered(settings.approvers_path),
         )
         config = ClusterConfig(

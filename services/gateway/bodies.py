@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 import rfc8785
@@ -45,6 +45,40 @@ class ConsentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     granted: bool
     version: _Version
+
+
+_Text = Annotated[str, msgspec.Meta(max_length=8000)]
+_Kind = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9_-]+$")]
+
+
+class RequestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A right that a user uses. `public_key`: hex, 1,216 bytes, to whom an export is sealed (`mayfly export key`)."""
+
+    right: _Kind
+    purpose: _Word = ""
+    asset: Annotated[str, msgspec.Meta(max_length=80)] = ""
+    data_class: _Word = ""
+    correction: dict[_Word, Annotated[str, msgspec.Meta(max_length=500)]] = {}
+    text: _Text = ""
+    public_key: Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^([0-9a-f]{2})*$")] = ""
+
+    def key(self) -> bytes:
+        """The public key's bytes."""
+        return bytes.fromhex(self.public_key)
+
+
+class VerifyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How you verified who asks, such as `email_code` or `id_document`."""
+
+    method: _Kind
+
+
+class AnswerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The answer to a request; a refusal names its legal ground."""
+
+    state: Literal["completed", "refused"]
+    ground: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    answer: _Text = ""
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

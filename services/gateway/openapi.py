@@ -8,7 +8,8 @@ from typing import Any, cast
 import msgspec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 
-from services.gateway.bodies import ConsentBody, SubmitBody
+from services.gateway.bodies import AnswerBody, ConsentBody, SubmitBody, VerifyBody
+from services.gateway.bodies import RequestBody as RightsBody
 
 
 def _json_body(kind: type[msgspec.Struct]) -> RequestBody:
@@ -40,6 +41,30 @@ class ConsentOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _json_body(ConsentBody)
+
+
+@dataclass
+class RequestOperation(Operation):
+    """`POST …/requests`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json_body(RightsBody)
+
+
+@dataclass
+class VerifyOperation(Operation):
+    """`POST …/verify`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json_body(VerifyBody)
+
+
+@dataclass
+class AnswerOperation(Operation):
+    """`POST …/answer`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json_body(AnswerBody)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, PathParameter, RawBody
 from litestar.types import ASGIApp
 
-from services.gateway import bodies, logs
+from services.gateway import bodies, logs, requests
 from services.gateway.bodies import (
     AppName,
     AssetId,
@@ -222,6 +222,7 @@ def router(core: Core) -> Router:
             delete_asset,
             get_receipt,
             *logs.ROUTES,
+            *requests.ROUTES,
         ],
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from stream.agents import api_rights
 from stream.agents.cases import Case
 
 
@@ -295,6 +296,7 @@ class HoldsView(msgspec.Struct, frozen=True):
 
 
 VERBS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
+    **api_rights.VERBS,
     "put_consent": (PutConsent, ConsentView),
     "submit": (Submit, JobView),
     "get_job": (GetJob, JobView),

@@ -67,11 +67,11 @@ def make(
     head = AssetHead(
         app=app,
         data_class=data_class,
-        state=AssetState.PENDING,
+        state=AssetState.STORED if body.record else AssetState.PENDING,
         job=job,
         role=role,
         n=n,
-        object=secrets.token_hex(OBJECT_BYTES),
+        object="" if body.record else secrets.token_hex(OBJECT_BYTES),
         page=page,
         created_at=estate.now(),
         ceiling=line.ceiling,

@@ -95,6 +95,7 @@ class Book:
         self.users: defaultdict[str, set[str]] = defaultdict(set)  # asset → jobs that have not ended and hold it
         self.hidden: dict[str, None] = {}  # assets whose holders must let go before their keys die
         self.dead: dict[str, None] = {}  # assets that await the sweeper, oldest first
+        self.records: set[str] = set()  # assets without media: what is kept of a person besides
         self.held: set[str] = set()  # living assets over which a case was opened
         self._named: Counter[bytes] = Counter()  # page → living rows that name it, when the book was rebuilt
         self._ledger, self._pages, self._await_inputs_s = ledger, pages, await_inputs_s
@@ -240,6 +241,7 @@ class Book:
 
     def detach(self, row_id: str) -> None:
         """This row no longer belongs to anybody: its key is dying."""
+        self.records.discard(row_id)
         if (subject_id := self._subject_of.pop(row_id, None)) is not None:
             self.of_subject[subject_id].discard(row_id)
         if (digest := self._idempotency_of.pop(row_id, None)) is not None:
@@ -414,6 +416,8 @@ class Book:
         (self.held.add if head.hold and head.state is not AssetState.DEAD else self.held.discard)(asset_id)
 
     def _link_asset(self, asset: Asset) -> None:
+        if asset.body is not None and asset.body.record:
+            self.records.add(asset.id)
         if asset.body is not None and asset.id not in self._subject_of:
             self._belongs(asset.body.subject, asset.id)
 

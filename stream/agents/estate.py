@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +20,7 @@ from stream.errors import MayflyError
 from stream.ids import Mint
 from stream.ledger import Change, Commit, Ledger, LedgerLost
 from stream.policies import compiler
+from stream.policies.calendar import Holidays
 from stream.policies.model import Policy
 from stream.policies.verdict import Available
 from stream.vault.custody import S3Custody
@@ -66,6 +67,7 @@ class Tools:
     rules: Rules
     real_time: Callable[[], float]  # for URLs and grants, which no demo clock moves
     end: Callable[[], None]  # of this process: a supervisor starts another
+    calendar: Holidays = field(default_factory=Holidays)  # by which working days are shown
     approvers: Callable[[], Mapping[str, bytes]] = dict  # of legal holds, as registered now: name → public key
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from stream.agents import api, assets, holds, jobs
+from stream.agents import api, assets, holds, jobs, leaving, records, rights
 from stream.agents.book import Asset, Job, Subject
 from stream.agents.estate import Estate
 from stream.agents.views import asset_view, job_view, state_of
@@ -23,7 +23,7 @@ from stream.events.rows import AssetState, Consent, JobBody, JobState
 from stream.ids import Kind, UnknownId, digest
 from stream.ledger import Change
 from stream.policies import verdict
-from stream.policies.vocabulary import MediaKind
+from stream.policies.vocabulary import Clock, MediaKind
 from stream.vault import purposes
 from stream.vault.envelope import seal_key
 
@@ -74,7 +74,19 @@ class NotReusable(BadRequest):
 PROMISES = frozenset({"submit", "grant_write", "open_hold"})
 """Verbs after which more is owed than before."""
 
-LETTING_GO = frozenset({"delete_asset", "delete_job", "delete_subject", "end_write", "end_read", "release_hold"})
+LETTING_GO = frozenset(
+    {
+        "open_request",
+        "verify_request",
+        "answer_request",
+        "delete_asset",
+        "delete_job",
+        "delete_subject",
+        "end_write",
+        "end_read",
+        "release_hold",
+    }
+)
 """Verbs that are answered whatever the root store does: they only hide, or end what was begun."""
 
 
@@ -112,7 +124,7 @@ async def put_consent(estate: Estate, ask: api.PutConsent) -> api.ConsentView:
     body = msgspec.structs.replace(who.body, consents=who.body.consents | {ask.purpose: consent})
     estate.book.put_subject(change, Subject(who.id, who.head, body))
     if not ask.granted:
-        _erase_all(estate, change, who.id, cause="consent_withdrawn")
+        leaving.erase_all(estate, change, who.id, cause="consent_withdrawn", clock=Clock.CONSENT_WITHDRAWN)
     await estate.commit(change)
     return api.ConsentView(purpose=consent.purpose, version=consent.version, granted=consent.granted, at=consent.at)
 
@@ -179,7 +191,7 @@ async def delete_job(estate: Estate, ask: api.DeleteJob) -> api.Done:
     """Cancel it if it runs; erase all that it holds."""
     job = _job(estate, ask.tenant, ask.app, ask.job)
     change = Change()
-    _erase_job(estate, change, job, cause="request")
+    leaving.erase_job(estate, change, job, cause="request")
     await estate.commit(change)
     return api.Done(at=estate.now())
 
@@ -191,7 +203,7 @@ async def delete_subject(estate: Estate, ask: api.DeleteSubject) -> api.Done:
     if who is not None:
         change = Change()
         subject = estate.book.subject(who)
-        _erase_all(estate, change, who, cause="request")
+        leaving.erase_all(estate, change, who, cause="request")
         if subject is not None:
             change.erase.append((subject.head.page, purposes.stream_name(who)))
         estate.book.bury(change, who)
@@ -371,10 +383,25 @@ VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
     "get_receipt": get_receipt,
     "get_checkpoint": get_checkpoint,
     "get_tile": get_tile,
+    "open_request": lambda estate, ask: rights.open_request(estate, ask, _withdraw),
+    "verify_request": lambda estate, ask: rights.verify_request(estate, ask, _withdraw),
+    "answer_request": rights.answer_request,
+    "get_request": rights.get_request,
+    "list_requests": rights.list_requests,
+    "export_request": rights.export_request,
     "open_hold": holds.open_case,
     "release_hold": holds.release,
     "list_holds": holds.ls,
 }
+
+
+def _withdraw(estate: Estate, change: Change, who: Subject, purpose: str) -> list[Asset]:
+    """A consent is withdrawn by a request: what its clock ends goes with it."""
+    given = who.body.consents.get(purpose)
+    taken = Consent(purpose=purpose, version=given.version if given else "", granted=False, at=estate.now())
+    body = msgspec.structs.replace(who.body, consents=who.body.consents | {purpose: taken})
+    estate.book.put_subject(change, Subject(who.id, who.head, body))
+    return leaving.erase_all(estate, change, who.id, cause="consent_withdrawn", clock=Clock.CONSENT_WITHDRAWN)
 
 
 # -- inside ------------------------------------------------------------------------------------------------------
@@ -405,7 +432,7 @@ def _job(estate: Estate, tenant: str, app: str, job_id: str) -> Job:
 def _asset(estate: Estate, tenant: str, app: str, asset_id: str) -> Asset | None:
     estate.mint.check(Kind.ASSET, tenant, asset_id)
     asset = estate.book.asset(asset_id)
-    if asset is not None and asset.head.app != app:
+    if asset is not None and (asset.head.app != app or records.is_record(asset)):
         raise UnknownId("expected an asset of this app")
     return asset
 
@@ -424,19 +451,3 @@ def _unfinished(estate: Estate, subject_id: str | None) -> int:
     if subject_id is None:
         return 0
     return sum(1 for row_id in estate.book.of_subject.get(subject_id, ()) if row_id in estate.book.active)
-
-
-def _erase_job(estate: Estate, change: Change, job: Job, *, cause: str) -> None:
-    if job.head.state.ended:
-        assets.retire(estate, change, assets.owned(estate, job), cause)
-    else:
-        jobs.begin_end(estate, change, job, JobState.CANCELLED, cause=cause, everything=True)
-
-
-def _erase_all(estate: Estate, change: Change, subject_id: str, *, cause: str) -> None:
-    rows = sorted(estate.book.of_subject.get(subject_id, ()))
-    for row_id in rows:
-        if (job := estate.book.job(row_id) if row_id.startswith(Kind.JOB.value) else None) is not None:
-            _erase_job(estate, change, job, cause=cause)
-    loose = [asset for row_id in rows if row_id.startswith(Kind.ASSET.value) and (asset := estate.book.asset(row_id))]
-    assets.retire(estate, change, [a for a in loose if a.head.state is not AssetState.HIDDEN], cause)

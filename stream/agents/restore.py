@@ -117,7 +117,7 @@ class _Planner:
         page = self._now.page_of.get(entry_of(row_id))
         if page is None:
             self._erased(row_id, head)
-        elif (held := self._held(head, page)) is not None and head.object in self._now.objects:
+        elif (held := self._held(head, page)) is not None and self._whole(head):
             self._plan.objects.add(head.object)
             self._keep(row_id, held, sealed)
         elif page != head.page:
@@ -153,7 +153,11 @@ class _Planner:
             return Why.ANNOUNCED
         if job is not None and isinstance(job[0], JobHead) and not job[0].state.ended:
             return Why.IN_FLIGHT
-        return None if head.object in self._now.objects else Why.NO_OBJECT
+        return None if self._whole(head) else Why.NO_OBJECT
+
+    def _whole(self, head: AssetHead) -> bool:
+        """Whether its bytes are there: in the bucket, in the backup, or, of a record, in the row itself."""
+        return not head.object or head.object in self._now.objects
 
     def _dead(self, row_id: str, head: AssetHead) -> None:
         """Dead when the backup was made: its commitment is final, so its receipt can be looked up by it."""

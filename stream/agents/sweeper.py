@@ -59,12 +59,13 @@ class Sweeper:
                 return True
             self._passed_over = 0
             return False
-        objects = {asset.head.object: asset for asset in batch}
-        await estate.custody.delete(objects)
-        still = set(await estate.custody.remaining(objects))
+        objects = [asset.head.object for asset in batch if asset.head.object]  # records have none
+        if objects:
+            await estate.custody.delete(objects)
+        still = set(await estate.custody.remaining(objects)) if objects else set()
         change = Change()
-        for name, asset in objects.items():
-            if name in still:
+        for asset in batch:
+            if asset.head.object in still:
                 continue
             estate.book.bury(change, asset.id)
             receipt = asset.head.receipt

@@ -88,9 +88,9 @@ class AssetHead(msgspec.Struct, frozen=True, tag="asset", omit_defaults=True):
     data_class: str
     state: AssetState
     job: str
-    role: str  # input | feature | result
+    role: str  # input | feature | result | record
     n: int  # which of its role
-    object: str  # random name in custody
+    object: str  # random name in custody; empty for a record, whose bytes are in its row
     page: bytes
     created_at: float
     ceiling: float  # the promise: never readable at this moment
@@ -120,6 +120,8 @@ class AssetBody(msgspec.Struct, frozen=True, omit_defaults=True):
     height: int = 0
     frames: int = 0
     has_face: bool | None = None  # None: not examined, presumed to hold one (R11)
+    record: bytes = b""  # of a record: what it says (events/records.py)
+    clocks: dict[str, float] = {}  # of a record: what it counts from
 
 
 class SubjectHead(msgspec.Struct, frozen=True, tag="subject", omit_defaults=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 TAKEOVERS = Counter("mayfly_takeovers_total", "Partitions opened by this worker")
 TAKEOVER_S = Histogram("mayfly_takeover_seconds", "From assignment to serving", buckets=(0.1, 0.3, 1, 3, 5, 10, 15))
@@ -13,6 +13,12 @@ DROPPED_BUCKETS = Counter("mayfly_dropped_buckets_total", "Buckets whose keys di
 DROP_S = Histogram(
     "mayfly_drop_seconds", "From a bucket's deadline being seen to its keys' death", buckets=(0.03, 0.1, 0.3, 1, 3, 10)
 )
+RIGHTS = Counter("mayfly_rights_requests_total", "Requests by which rights are used", ("app", "right", "state"))
+RIGHTS_ALARMS = Counter("mayfly_rights_alarms_total", "Requests that came near their due date", ("app", "right"))
+RIGHTS_LEFT_S = Gauge(
+    "mayfly_rights_left_seconds", "Until the nearest open request is due", ("partition", "app", "right")
+)
+RIGHTS_LATE = Gauge("mayfly_rights_late", "Open requests whose due date has passed", ("partition", "app", "right"))
 ANSWER_S = Histogram(
     "mayfly_owner_answer_seconds", "Owner API", ("verb",), buckets=(0.002, 0.005, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 )

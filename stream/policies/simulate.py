@@ -91,7 +91,7 @@ def read(text: str) -> list[Event]:
         face = {"yes": True, "no": False, "": None}.get(row.get("face") or "", ...)
         if face is ...:
             raise BadEvents(f"{where}: expected face to be yes, no or empty")
-        found.append(Event(at, event, row.get("thing") or "", kind, choice, face))  # type: ignore[arg-type]
+        found.append(Event(at, event, row.get("thing") or "", kind, choice, face))
     return found
 
 

@@ -25,6 +25,11 @@ def read_info(asset: str, app: str) -> bytes:
     return binding("read", asset=entry_of(asset), fence=0, app=app, data_class="")
 
 
+def export_info(request: str, app: str) -> bytes:
+    """HPKE `info` of everything that is held of somebody, sealed to whoever asked for it."""
+    return binding("export", asset=entry_of(request), fence=0, app=app, data_class="")
+
+
 def lease_info(asset: str, app: str, *, fence: int, role: str) -> bytes:
     """HPKE `info` of a data key sealed to an engine actor, for one attempt."""
     return binding("lease-key", asset=entry_of(asset), fence=fence, app=app, data_class=role)
