@@ -18,6 +18,7 @@ from services.local.endpoints import Endpoints
 from services.local.openbao import OpenBao, start_openbao
 from services.local.stack import LocalStack, clear_ram, make_ram, sweep
 from services.local.system import System
+from tests import twins
 
 
 def pytest_configure() -> None:
@@ -73,7 +74,7 @@ async def system(stack: LocalStack) -> AsyncIterator[System]:
         stack,
         workers=2,
         demo_clock=True,
-        policies_extra=str(Path(__file__).parent / "policies"),
+        policies_extra=str(twins.write(stack.run_dir / "policies")),
         retry_after_s=(0.2,),
         max_image_bytes=1 << 20,
         content_free_s=600.0,

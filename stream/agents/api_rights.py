@@ -74,6 +74,7 @@ class RequestView(msgspec.Struct, frozen=True, omit_defaults=True):
     due: float
     shown_due: float
     clause: str
+    kept_until: float = 0.0  # when the request itself goes
     left_s: float = 0.0  # until due; negative once it is late
     stops: str = ""
     reversible: bool = False

@@ -57,6 +57,13 @@ def create(
     return made
 
 
+def lives(estate: Estate, asset: Asset) -> bool:
+    """Whether it is a record that may be read now: its promise has not come due, and nobody asked for its end."""
+    head = asset.head
+    readable = asset.body is not None and head.state is AssetState.STORED and estate.now() < head.due
+    return readable and is_record(asset)
+
+
 def value(asset: Asset) -> records.Value:
     """What it says."""
     assert asset.body is not None
@@ -89,9 +96,7 @@ def of(estate: Estate, subject_id: str, *classes: str) -> Iterator[Asset]:
     """The living records of a subject, of these classes or of all, in the order of their ids."""
     for row_id in sorted(estate.book.of_subject.get(subject_id, ())):
         asset = estate.book.asset(row_id) if row_id.startswith(Kind.ASSET.value) else None
-        if asset is None or asset.body is None or not is_record(asset):
-            continue
-        if asset.head.state is AssetState.STORED and (not classes or asset.head.data_class in classes):
+        if asset is not None and lives(estate, asset) and (not classes or asset.head.data_class in classes):
             yield asset
 
 

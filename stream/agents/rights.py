@@ -205,6 +205,7 @@ def view(estate: Estate, asset: Asset, request: Request) -> api.RequestView:
         due=request.due,
         shown_due=request.shown_due,
         clause=request.clause,
+        kept_until=asset.head.due,
         left_s=0.0 if request.state.ended else request.due - estate.now(),
         stops=right.stops.value if right is not None else "",
         reversible=right.reversible if right is not None else False,
@@ -288,10 +289,12 @@ def _ended(estate: Estate, change: Change, asset: Asset, request: Request, *, co
 def _find(estate: Estate, tenant: str, app: str, request_id: str) -> tuple[Asset, Request]:
     estate.mint.check(Kind.ASSET, tenant, request_id)
     asset = estate.book.asset(request_id)
-    if asset is None or asset.body is None or asset.head.state is not AssetState.STORED:
+    if asset is not None and (asset.head.app != app or not records.is_record(asset)):
+        raise UnknownId("expected a request of this app")
+    if asset is None or not records.lives(estate, asset):
         raise assets.Gone("this request was yours; it is done, and gone with what it was about, or its time was over")
-    said = records.value(asset) if records.is_record(asset) else None
-    if asset.head.app != app or not isinstance(said, Request):
+    said = records.value(asset)
+    if not isinstance(said, Request):
         raise UnknownId("expected a request of this app")
     return asset, said
 
@@ -301,10 +304,7 @@ def _all(estate: Estate) -> list[tuple[Asset, Request]]:
     return [
         (asset, said)
         for asset in found
-        if asset is not None
-        and asset.body is not None
-        and asset.head.state is AssetState.STORED
-        and isinstance(said := records.value(asset), Request)
+        if asset is not None and records.lives(estate, asset) and isinstance(said := records.value(asset), Request)
     ]
 
 
