@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     time_zone: str = "Asia/Shanghai"  # in which a working day ends
     approvers_path: str = ""  # names and public keys of who may approve legal holds; empty: nobody may
     weights_dir: str = ""  # absolute; empty: where the engines look by themselves
+    region: str = ""  # where this deployment is, as policies spell it; without it no app is served that names one
     partitions: Count = 4
     lead_s: Positive = 60.0  # ceiling − lead: takeover plus retries must fit
     returned_max_s: Positive = 600.0  # "gone once returned": at most this long after the job's end

@@ -12,6 +12,7 @@ from litestar.params import HeaderParameter, PathParameter
 
 from services.gateway.errors import BadBody
 from stream.agents.api import InputSlot
+from stream.policies.consents import OURS, PROOF, How
 
 MAX_JSON_BYTES: Final = 64 * 1024
 
@@ -37,6 +38,19 @@ IdempotencyKey = Annotated[
 _Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _Word = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[a-z0-9_-]*$")]
 _Version = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
+_END: Final = r"$(?!\n)"  # to Python alone `$` lets one more line feed pass
+_How = Annotated[  # by its pattern: msgspec would repeat an unknown word of an enumeration
+    str,
+    msgspec.Meta(
+        pattern=f"^({'|'.join(how for how in How if how not in OURS)}){_END}", description="Which way it came"
+    ),
+]
+_Proof = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=rf"^{PROOF}{_END}", description="Your own reference, or `sha256:` and a digest; no words, no address"
+    ),
+]
 _MAX_INPUTS: Final = 16
 
 
@@ -45,6 +59,15 @@ class ConsentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     granted: bool
     version: _Version
+    how: _How = How.TENANT_API.value
+    proof: _Proof = ""
+    guardian: bool = False
+
+
+class AgeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The age band of a user, of those that the app tells apart: nothing more precise is taken."""
+
+    band: _Word
 
 
 _Text = Annotated[str, msgspec.Meta(max_length=8000)]

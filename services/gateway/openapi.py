@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 
-from services.gateway.bodies import AnswerBody, ConsentBody, SubmitBody, VerifyBody
+from services.gateway.bodies import AgeBody, AnswerBody, ConsentBody, SubmitBody, VerifyBody
 from services.gateway.bodies import RequestBody as RightsBody
 
 
@@ -65,6 +65,14 @@ class AnswerOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _json_body(AnswerBody)
+
+
+@dataclass
+class AgeOperation(Operation):
+    """`PUT …/age`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json_body(AgeBody)
 
 
 @dataclass

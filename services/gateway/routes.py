@@ -13,14 +13,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, PathParameter, RawBody
 from litestar.types import ASGIApp
 
-from services.gateway import bodies, logs, requests
+from services.gateway import bodies, consents, logs, requests
 from services.gateway.bodies import (
     AppName,
     AssetId,
-    ConsentBody,
     IdempotencyKey,
     JobId,
-    PurposeName,
     SubjectName,
     SubmitBody,
 )
@@ -29,12 +27,11 @@ from services.gateway.download import Download, headers
 from services.gateway.errors import BadName, LengthRequired
 from services.gateway.events import EventStream
 from services.gateway.guard import guard
-from services.gateway.openapi import ConsentOperation, SubmitOperation, UploadOperation
+from services.gateway.openapi import SubmitOperation, UploadOperation
 from services.gateway.tenants import Tenant
 from services.gateway.upload import upload as take_upload
 from stream.agents.api import (
     AssetView,
-    ConsentView,
     DeleteAsset,
     DeleteJob,
     DeleteSubject,
@@ -43,7 +40,6 @@ from stream.agents.api import (
     GetJob,
     GetReceipt,
     JobView,
-    PutConsent,
     ReceiptReply,
     Submit,
 )
@@ -54,28 +50,6 @@ LastEventId = Annotated[int, HeaderParameter(name="Last-Event-ID", ge=-1, descri
 
 _LEAF: Final = re.compile(r"[0-9a-f]{64}")
 _NO_STORE: Final = {"Cache-Control": "no-store"}
-
-
-@put(
-    "/{app:str}/subjects/{subject:str}/consents/{purpose:str}",
-    name="put_consent",
-    operation_class=ConsentOperation,
-    summary="Record or withdraw a consent",
-)
-async def put_consent(
-    request: Call,
-    core: NamedDependency[Core],
-    *,
-    app: AppName,
-    subject: SubjectName,
-    purpose: PurposeName,
-    body: RawBody,
-) -> ConsentView:
-    """A job of an operation that needs this consent is refused without it."""
-    told = bodies.decode(body, ConsentBody)
-    tenant = request.user.id
-    ask = PutConsent(tenant, app, subject, purpose, told.version, told.granted)
-    return await core.client.ask(core.mint.place(tenant, subject), ask, ConsentView)
 
 
 @delete(
@@ -210,7 +184,6 @@ def router(core: Core) -> Router:
         request_max_body_size=bodies.MAX_JSON_BYTES,
         security=[{"tenant key": []}],
         route_handlers=[
-            put_consent,
             delete_subject,
             submit,
             upload,
@@ -223,6 +196,7 @@ def router(core: Core) -> Router:
             get_receipt,
             *logs.ROUTES,
             *requests.ROUTES,
+            *consents.ROUTES,
         ],
     )
 

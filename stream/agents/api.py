@@ -10,6 +10,7 @@ import msgspec
 
 from stream.agents import api_rights
 from stream.agents.cases import Case
+from stream.policies.consents import How
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -32,6 +33,32 @@ class PutConsent(msgspec.Struct, frozen=True):
     purpose: str
     version: str
     granted: bool
+    how: How = How.TENANT_API
+    proof: str = ""  # a reference of the tenant's, or a digest: it names nobody
+    guardian: bool = False
+
+
+class GetConsents(msgspec.Struct, frozen=True):
+    """A subject's consent ledger. → ConsentsView."""
+
+    tenant: str
+    app: str
+    subject: str
+
+
+class PutAge(msgspec.Struct, frozen=True):
+    """Record a subject's age band. → AgeView."""
+
+    tenant: str
+    app: str
+    subject: str
+    band: str
+
+
+class GetTexts(msgspec.Struct, frozen=True):
+    """The texts that an app asks consent to. → TextsView."""
+
+    app: str
 
 
 class InputSlot(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -190,6 +217,57 @@ class ConsentView(msgspec.Struct, frozen=True):
     version: str
     granted: bool
     at: float
+    how: str = ""
+    proof: str = ""
+    guardian: bool = False
+    text: str = ""  # hex SHA-256 of the text agreed to
+    policy: str = ""  # hash of the policy in force then
+
+
+class AskView(msgspec.Struct, frozen=True):
+    """A consent that does not stand. `why`: new, withdrawn, changed, guardian or own."""
+
+    purpose: str
+    version: str  # of the text in force
+    why: str
+
+
+class AgeView(msgspec.Struct, frozen=True):
+    """What is known of a subject's age. `guardian`: needed (theirs counts, not the subject's), advised, or empty."""
+
+    band: str
+    guardian: str
+    ask: tuple[AskView, ...] = ()  # what this band has asked for
+
+
+class ConsentsView(msgspec.Struct, frozen=True):
+    """What stands, what does not and why, and everything that was ever said, in order."""
+
+    standing: tuple[ConsentView, ...]
+    ask: tuple[AskView, ...]
+    history: tuple[ConsentView, ...]
+    age: str = ""
+    guardian: str = ""
+
+
+class TextView(msgspec.Struct, frozen=True):
+    """One text, word for word. `needed_by`: operations that are refused without it."""
+
+    purpose: str
+    version: str
+    text: str
+    sha256: str
+    clause: str
+    needed_by: tuple[str, ...]
+
+
+class TextsView(msgspec.Struct, frozen=True):
+    """All texts of an app, and the age bands that it tells apart."""
+
+    app: str
+    policy: str  # hash
+    texts: tuple[TextView, ...]
+    ages: tuple[str, ...] = ()
 
 
 class AssetView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -229,6 +307,7 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
     assets: tuple[AssetView, ...] = ()
     now: float = 0.0  # the promise clock, so that a client can tell how long is left
     replayed: bool = False  # this Idempotency-Key came before: nothing new was begun
+    advice: str = ""  # "guardian": the text recommends that a guardian guides so young a user
 
 
 class WriteTicket(msgspec.Struct, frozen=True):
@@ -298,6 +377,9 @@ class HoldsView(msgspec.Struct, frozen=True):
 VERBS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     **api_rights.VERBS,
     "put_consent": (PutConsent, ConsentView),
+    "get_consents": (GetConsents, ConsentsView),
+    "put_age": (PutAge, AgeView),
+    "get_texts": (GetTexts, TextsView),
     "submit": (Submit, JobView),
     "get_job": (GetJob, JobView),
     "grant_write": (GrantWrite, WriteTicket),

@@ -93,7 +93,13 @@ def create(
             job=job_id,
             role="input",
             n=n,
-            body=AssetBody(tenant=body.tenant, subject=body.subject, salt=assets.salt(), choice=body.choice),
+            body=AssetBody(
+                tenant=body.tenant,
+                subject=body.subject,
+                salt=assets.salt(),
+                choice=body.choice,
+                consents=body.consents,
+            ),
             clocks=clocks,
         )
         inputs.append(made.id)
@@ -187,6 +193,7 @@ def outputs(estate: Estate, change: Change, job: Job, fence: int) -> list[Asset]
             salt=assets.salt(),
             choice=job.body.choice,
             has_face=has_face,
+            consents=job.body.consents,
         )
         asset, _ = assets.make(
             estate,

@@ -8,7 +8,6 @@ from stream.agents.estate import Estate
 from stream.events.rows import AssetState, JobState
 from stream.ids import Kind
 from stream.ledger import Change
-from stream.policies.vocabulary import Clock
 
 
 def erase_job(estate: Estate, change: Change, job: Job, *, cause: str) -> None:
@@ -19,27 +18,13 @@ def erase_job(estate: Estate, change: Change, job: Job, *, cause: str) -> None:
         jobs.begin_end(estate, change, job, JobState.CANCELLED, cause=cause, everything=True)
 
 
-def erase_all(
-    estate: Estate, change: Change, subject_id: str, *, cause: str, clock: Clock | None = None, but: str = ""
-) -> list[Asset]:
-    """Everything of a subject but its own row, one record (`but`) and what has a floor. Returns what goes.
-
-    `clock`: only what its policy ends by this clock.
-    """
+def erase_all(estate: Estate, change: Change, subject_id: str, *, cause: str, but: str = "") -> list[Asset]:
+    """Everything of a subject but its own row, one record (`but`) and what has a floor. Returns what goes."""
     rows = sorted(estate.book.of_subject.get(subject_id, ()))
     for row_id in rows:
         if (job := estate.book.job(row_id) if row_id.startswith(Kind.JOB.value) else None) is not None:
             erase_job(estate, change, job, cause=cause)
     loose = [asset for row_id in rows if row_id.startswith(Kind.ASSET.value) and (asset := estate.book.asset(row_id))]
-    going = [
-        asset
-        for asset in records.erasable(estate, loose)
-        if asset.id != but and (clock is None or _ends(estate, asset, clock))
-    ]
+    going = [asset for asset in records.erasable(estate, loose) if asset.id != but]
     assets.retire(estate, change, [a for a in going if a.head.state is not AssetState.HIDDEN], cause)
     return [asset for asset in going if asset.head.state is not AssetState.DEAD]
-
-
-def _ends(estate: Estate, asset: Asset, clock: Clock) -> bool:
-    rows = estate.policy(asset.head.app).promises_of(asset.head.data_class)
-    return any(clock in row.clocks for row in rows)

@@ -11,19 +11,19 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from stream.agents import api, assets, holds, jobs, leaving, records, rights
-from stream.agents.book import Asset, Job, Subject
+from stream.agents import api, assets, consents, holds, jobs, leaving, records, rights
+from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
 from stream.agents.views import asset_view, job_view, state_of
 from stream.audit.grants import Grantee
 from stream.audit.tiles import parse_path
 from stream.errors import BadRequest
 from stream.events.bus import OutputFacts
-from stream.events.rows import AssetState, Consent, JobBody, JobState
+from stream.events.rows import AssetState, JobBody, JobState
 from stream.ids import Kind, UnknownId, digest
 from stream.ledger import Change
 from stream.policies import verdict
-from stream.policies.vocabulary import Clock, MediaKind
+from stream.policies.vocabulary import MediaKind
 from stream.vault import purposes
 from stream.vault.envelope import seal_key
 
@@ -71,7 +71,7 @@ class NotReusable(BadRequest):
     status: ClassVar[int] = 422
 
 
-PROMISES = frozenset({"submit", "grant_write", "open_hold"})
+PROMISES = frozenset({"submit", "grant_write", "open_hold", "put_age"})
 """Verbs after which more is owed than before."""
 
 LETTING_GO = frozenset(
@@ -101,32 +101,18 @@ class RefusedByVerdict(BadRequest):
 def admit(estate: Estate, verb: str, ask: msgspec.Struct) -> None:
     """Whether this may be answered now. Raises LedgerLost, or RootStoreUnavailable while erasures cannot be kept.
 
-    A consent that is given is a promise; one that is withdrawn lets go.
+    A consent that is given is a promise; one that is withdrawn lets go. Raises WrongRegion for what would take in data
+    of an app whose data lie elsewhere; of a job its verdict says so.
     """
     estate.ledger.check()
     given = isinstance(ask, api.PutConsent) and ask.granted
+    if (given or verb in PROMISES - {"submit"}) and (app := getattr(ask, "app", "")):
+        verdict.at_home(estate.policy(app), estate.rules.region)
     if verb not in LETTING_GO and (given or not isinstance(ask, api.PutConsent)):
         estate.pages.check(promising=given or verb in PROMISES)
 
 
-# -- consents and jobs -------------------------------------------------------------------------------------------
-
-
-async def put_consent(estate: Estate, ask: api.PutConsent) -> api.ConsentView:
-    """Record or withdraw. A withdrawal ends what runs and erases what is there (G8)."""
-    policy = estate.policy(ask.app)
-    known = verdict.consent(policy, ask.purpose, ask.version, granted=ask.granted)
-    if not ask.granted:
-        await estate.book.complete()
-    change = Change()
-    who = jobs.subject(estate, change, tenant=ask.tenant, app=ask.app, name=ask.subject)
-    consent = Consent(purpose=known.purpose, version=ask.version, granted=ask.granted, at=estate.now())
-    body = msgspec.structs.replace(who.body, consents=who.body.consents | {ask.purpose: consent})
-    estate.book.put_subject(change, Subject(who.id, who.head, body))
-    if not ask.granted:
-        leaving.erase_all(estate, change, who.id, cause="consent_withdrawn", clock=Clock.CONSENT_WITHDRAWN)
-    await estate.commit(change)
-    return api.ConsentView(purpose=consent.purpose, version=consent.version, granted=consent.granted, at=consent.at)
+# -- jobs --------------------------------------------------------------------------------------------------------
 
 
 async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
@@ -144,7 +130,7 @@ async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
     policy = estate.policy(ask.app)
     who = estate.book.subjects.get((ask.tenant, ask.app, ask.subject))
     subject = estate.book.subject(who) if who is not None else None
-    standing = {(c.purpose, c.version) for c in subject.body.consents.values() if c.granted} if subject else set()
+    age = subject.body.age if subject is not None else ""
     decision = verdict.decide(
         policy,
         verdict.JobRequest(
@@ -153,9 +139,11 @@ async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
             n_inputs=len(ask.inputs),
             params=frozenset(msgspec.json.decode(ask.params, type=dict[str, Any])),
         ),
-        consents=standing,
+        consents=consents.standing(policy, subject),
         available=estate.tools.available,
         quota=verdict.Quota(used=_unfinished(estate, who), limit=estate.rules.max_jobs_per_subject),
+        age=age,
+        region=estate.rules.region,
     )
     if isinstance(decision, verdict.Refused):
         raise RefusedByVerdict(decision)
@@ -171,6 +159,7 @@ async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
         inputs=(),
         idempotency=key,
         fingerprint=ask.fingerprint,
+        consents=decision.operation.consents,
     )
     job = jobs.create(estate, change, app=ask.app, body=body, slots=slots)
     await estate.commit(change)
@@ -368,7 +357,10 @@ async def get_tile(estate: Estate, ask: api.GetTile) -> api.LogFile:
 
 
 VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
-    "put_consent": put_consent,
+    "put_consent": consents.put,
+    "get_consents": consents.get,
+    "put_age": consents.put_age,
+    "get_texts": consents.get_texts,
     "submit": submit,
     "get_job": get_job,
     "grant_write": grant_write,
@@ -383,8 +375,8 @@ VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
     "get_receipt": get_receipt,
     "get_checkpoint": get_checkpoint,
     "get_tile": get_tile,
-    "open_request": lambda estate, ask: rights.open_request(estate, ask, _withdraw),
-    "verify_request": lambda estate, ask: rights.verify_request(estate, ask, _withdraw),
+    "open_request": lambda estate, ask: rights.open_request(estate, ask, consents.withdraw),
+    "verify_request": lambda estate, ask: rights.verify_request(estate, ask, consents.withdraw),
     "answer_request": rights.answer_request,
     "get_request": rights.get_request,
     "list_requests": rights.list_requests,
@@ -393,15 +385,6 @@ VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
     "release_hold": holds.release,
     "list_holds": holds.ls,
 }
-
-
-def _withdraw(estate: Estate, change: Change, who: Subject, purpose: str) -> list[Asset]:
-    """A consent is withdrawn by a request: what its clock ends goes with it."""
-    given = who.body.consents.get(purpose)
-    taken = Consent(purpose=purpose, version=given.version if given else "", granted=False, at=estate.now())
-    body = msgspec.structs.replace(who.body, consents=who.body.consents | {purpose: taken})
-    estate.book.put_subject(change, Subject(who.id, who.head, body))
-    return leaving.erase_all(estate, change, who.id, cause="consent_withdrawn", clock=Clock.CONSENT_WITHDRAWN)
 
 
 # -- inside ------------------------------------------------------------------------------------------------------

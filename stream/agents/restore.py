@@ -30,6 +30,7 @@ from stream.events.rows import (
     rows,
 )
 from stream.ids import entry_of
+from stream.policies import consents
 from stream.vault.pages import KeyPages
 from stream.vault.record import open_body, seal_body
 
@@ -222,14 +223,15 @@ class _Planner:
         assert key is not None  # its page was just looked up
         try:
             body = msgspec.msgpack.decode(open_body(key, sealed, place), type=SubjectBody)
-            standing = [consent for consent in body.consents.values() if consent.granted]
-            if standing:
-                withdrawn = {c.purpose: msgspec.structs.replace(c, granted=False, at=self._now.at) for c in standing}
-                body = msgspec.structs.replace(body, consents=body.consents | withdrawn)
+            ledger, withdrawn = consents.withdraw_all(
+                consents.ledger_of(body), at=self._now.at, how=consents.How.RESTORE
+            )
+            if withdrawn or body.age:  # a later band may have asked for a guardian: it is asked for again
+                body = msgspec.structs.replace(body, consents={}, history=ledger, age="")
                 sealed = seal_body(key, msgspec.msgpack.encode(body), place)
         finally:
             key.wipe()
-        self._plan.consents_withdrawn += len(standing)
+        self._plan.consents_withdrawn += withdrawn
         self._keep(row_id, head, sealed)
 
     def _parked(self, row_id: str, head: Parked, sealed: bytes) -> None:

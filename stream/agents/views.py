@@ -6,6 +6,7 @@ from stream.agents import api
 from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
 from stream.events.rows import AssetState, JobState
+from stream.policies import ages
 from stream.policies.words import promised
 
 _DONE = 1.0
@@ -64,4 +65,12 @@ def job_view(estate: Estate, job: Job) -> api.JobView:
             if asset.head.state in _SHOWN and asset.body is not None  # else its bucket was dropped a moment ago
         ),
         now=estate.now(),
+        advice=_advice(estate, job),
     )
+
+
+def _advice(estate: Estate, job: Job) -> str:
+    """`guardian` where the text recommends one for somebody of the subject's age."""
+    age = estate.policy(job.head.app).age
+    subject = estate.book.subject(job.body.subject) if age is not None and job.body is not None else None
+    return "guardian" if subject is not None and ages.advised(age, subject.body.age) else ""

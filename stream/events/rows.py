@@ -79,6 +79,7 @@ class JobBody(msgspec.Struct, frozen=True, omit_defaults=True):
     idempotency: bytes = b""  # digest of (tenant, subject, key)
     fingerprint: bytes = b""  # digest of the request's body: same key, other body is a conflict
     facts: dict[str, float] = {}
+    consents: tuple[str, ...] | None = None  # purposes that it needed; None: begun before that was written down
 
 
 class AssetHead(msgspec.Struct, frozen=True, tag="asset", omit_defaults=True):
@@ -122,6 +123,7 @@ class AssetBody(msgspec.Struct, frozen=True, omit_defaults=True):
     has_face: bool | None = None  # None: not examined, presumed to hold one (R11)
     record: bytes = b""  # of a record: what it says (events/records.py)
     clocks: dict[str, float] = {}  # of a record: what it counts from
+    consents: tuple[str, ...] | None = None  # purposes it was collected or made under; None: not written down
 
 
 class SubjectHead(msgspec.Struct, frozen=True, tag="subject", omit_defaults=True):
@@ -133,12 +135,20 @@ class SubjectHead(msgspec.Struct, frozen=True, tag="subject", omit_defaults=True
 
 
 class Consent(msgspec.Struct, frozen=True):
-    """Which version of which text was agreed to, when, and whether it still stands."""
+    """That one version of one text was agreed to, or that a consent was withdrawn: when, how, by whom, with what proof.
+
+    What an earlier version of ours did not write down is empty, and so is the text of a withdrawal.
+    """
 
     purpose: str
     version: str
     granted: bool
     at: float
+    how: str = ""
+    proof: str = ""  # the tenant's reference, or a digest: it names nobody
+    guardian: bool = False  # a guardian said so, for the subject
+    text: str = ""  # hex SHA-256 of the text agreed to
+    policy: str = ""  # hash of the policy in force (R16)
 
 
 class SubjectBody(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -146,7 +156,9 @@ class SubjectBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
     tenant: str
     name: str
-    consents: dict[str, Consent] = {}
+    consents: dict[str, Consent] = {}  # the latest of each purpose, from before there was a history: it came first
+    history: tuple[Consent, ...] = ()  # every grant and withdrawal, in the order of their commits
+    age: str = ""  # the band; empty: not known
 
 
 class Parked(msgspec.Struct, frozen=True, tag="parked"):

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import msgspec
 from typing_extensions import override
 
-from stream.policies import deadlines, durations, verdict
+from stream.events.rows import Consent
+from stream.policies import ages, consents, deadlines, durations, verdict
 from stream.policies.deadlines import NoPromise
 from stream.policies.model import Policy
 from stream.policies.obligations import (
@@ -101,25 +102,45 @@ class Floor(_Asked, frozen=True, tag="floor"):
 
 
 class Verdict(_Asked, frozen=True, tag="verdict"):
-    """What a request for this operation hears: "granted", or the kind of the refusal."""
+    """What a request for this operation hears: "granted", or the kind of the refusal.
+
+    The subject is grown up, and the deployment in the policy's region, unless `age` or `region` say otherwise.
+    """
 
     operation: OperationName
     hears: str
     choice: Choice = Choice.NONE
     consents: bool = True  # whether all that it needs stand
     inputs: int = 0  # 0: as many as it takes
+    age: str | None = None  # the subject's band; empty: not known
+    guardian: bool = False  # whether those that stand were given by a guardian
+    region: str | None = None  # of the deployment
 
     @override
     def wrong(self, policy: Policy) -> Iterator[str]:
         operation = policy.operation(self.operation)
-        needed = operation.consents if operation is not None else ()
-        standing = {(one.purpose, one.version) for one in policy.consents if one.purpose in needed}
+        needed = operation.consents if operation is not None and self.consents else ()
+        given = [
+            Consent(one.purpose, one.version, granted=True, at=START, guardian=self.guardian)
+            for one in policy.consents
+            if one.purpose in needed
+        ]
+        bands = ages.bands(policy.age)
+        age = self.age if self.age is not None else bands[-1].name if bands else ""
+        home = policy.residency.region if policy.residency is not None else ""
         asked = verdict.JobRequest(
             operation=self.operation,
             choice=self.choice,
             n_inputs=self.inputs or (len(operation.inputs) if operation is not None else 1),
         )
-        said = verdict.decide(policy, asked, consents=standing if self.consents else (), available={self.operation: ()})
+        said = verdict.decide(
+            policy,
+            asked,
+            consents=consents.versions(consents.standing(policy, given, band=age)),
+            available={self.operation: ()},
+            age=age,
+            region=home if self.region is None else self.region,
+        )
         heard = said.kind if isinstance(said, verdict.Refused) else "granted"
         if heard != self.hears:
             yield f"expected {self.operation} to hear {self.hears}, it hears {heard}"

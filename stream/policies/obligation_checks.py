@@ -38,6 +38,7 @@ def obligations(policy: Policy) -> Iterator[Finding]:
     yield from _rights(policy)
     yield from _notices(policy)
     yield from _account(policy)
+    yield from _age(policy)
     sharing = policy.sharing
     if sharing is None or sharing.use is not Use.NEVER:
         return
@@ -72,3 +73,13 @@ def _account(policy: Policy) -> Iterator[Finding]:
         yield "account", 0, "required", f"{strange[0]} is required, but not among the fields"
     if account.standing is Standing.NONE and (account.fields or account.verify):
         yield "account", 0, "fields", "an app without accounts asks for nothing: delete fields and verify"
+
+
+def _age(policy: Policy) -> Iterator[Finding]:
+    age = policy.age
+    if age is None:
+        return
+    if age.guardian_below < 0 or age.advice_below < 0 or not (age.guardian_below or age.advice_below):
+        yield "age", 0, "guardian_below", "expected an age in years below which a guardian must, or should, agree"
+    elif age.advice_below and age.advice_below <= age.guardian_below:
+        yield "age", 0, "advice_below", "expected an age above guardian_below, or none: below it a guardian must agree"

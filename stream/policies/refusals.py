@@ -16,6 +16,13 @@ class Refusal(BadRequest):
         self.retry_after_s = retry_after_s
 
 
+class WrongRegion(Refusal):
+    """The policy keeps its data in a region that this deployment is not in, or does not say that it is."""
+
+    kind: ClassVar[str] = "wrong-region"
+    status: ClassVar[int] = 403
+
+
 class OperationNotOffered(Refusal):
     """The app's policy has no such operation."""
 
@@ -65,6 +72,20 @@ class BadChoice(Refusal):
     status: ClassVar[int] = 422
 
 
+class AgeUnknown(Refusal):
+    """The policy asks for an age, and no band of this subject is recorded."""
+
+    kind: ClassVar[str] = "age-unknown"
+    status: ClassVar[int] = 403
+
+
+class GuardianConsentMissing(Refusal):
+    """So young a subject needs a guardian's consent, and none to the text in force is recorded."""
+
+    kind: ClassVar[str] = "guardian-consent-missing"
+    status: ClassVar[int] = 403
+
+
 class ConsentMissing(Refusal):
     """A consent that must stand before a byte is taken is not recorded."""
 
@@ -91,3 +112,38 @@ class WrongConsentVersion(Refusal):
 
     kind: ClassVar[str] = "wrong-consent-version"
     status: ClassVar[int] = 409
+
+
+class ConsentLedgerFull(Refusal):
+    """So many consents of one subject are no consents: somebody's program runs in a circle."""
+
+    kind: ClassVar[str] = "consent-ledger-full"
+    status: ClassVar[int] = 409
+
+
+class GuardianNotAsked(Refusal):
+    """A guardian's consent that nobody needs is not recorded."""
+
+    kind: ClassVar[str] = "guardian-not-asked"
+    status: ClassVar[int] = 422
+
+
+class AgeNotAsked(Refusal):
+    """An age that the policy does not ask for is not recorded."""
+
+    kind: ClassVar[str] = "age-not-asked"
+    status: ClassVar[int] = 422
+
+
+class UnknownAgeBand(Refusal):
+    """The policy tells other bands apart."""
+
+    kind: ClassVar[str] = "unknown-age-band"
+    status: ClassVar[int] = 422
+
+
+class PurposeNotAllowed(Refusal):
+    """The policy lets data of this class serve no such purpose."""
+
+    kind: ClassVar[str] = "purpose-not-allowed"
+    status: ClassVar[int] = 403

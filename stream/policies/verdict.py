@@ -1,8 +1,8 @@
 """May this request begin? Asked before any byte is taken, from the policy and what the owner knows.
 
-The order of the checks is part of the contract: what the app offers, where it runs, whether we can do it; then the
-caller's own mistakes (inputs, parameters, choice); then the subject's consent; the quota last, so that a request that
-could never be right costs nothing.
+The order of the checks is part of the contract: what the app offers, where it runs, whether its data may lie here,
+whether we can do it; then the caller's own mistakes (inputs, parameters, choice); then the subject's age and
+consent; the quota last, so that a request that could never be right costs nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from stream.policies import ages
 from stream.policies.checks import suggest
 from stream.policies.model import Consent, Operation, Policy
 from stream.policies.refusals import (
+    AgeUnknown,
     BadChoice,
     ConsentMissing,
+    GuardianConsentMissing,
     InMemoryOnly,
     OnDeviceOnly,
     OperationNotAvailable,
@@ -26,6 +29,7 @@ from stream.policies.refusals import (
     UnknownPurpose,
     WrongConsentVersion,
     WrongInputs,
+    WrongRegion,
 )
 from stream.policies.vocabulary import Choice, Place
 
@@ -76,15 +80,22 @@ def decide(
     consents: Collection[tuple[str, str]],
     available: Available,
     quota: Quota | None = None,
+    age: str = "",
+    region: str = "",
 ) -> Granted | Refused:
-    """The verdict. `consents`: (purpose, version) of those that stand for this subject."""
+    """The verdict. `consents`: (purpose, version) of those that stand for this subject (`consents.standing`).
+
+    `age`: the subject's band, empty where none is known. `region`: where this deployment is, empty if it does not say.
+    """
     try:
         operation = _offered(policy, request)
+        at_home(policy, region)
         _available(operation, available)
         _inputs(operation, request)
         _params(operation, request, available[operation.name])
         choice = _choice(policy, request)
-        _consents(policy, operation, consents)
+        _age(policy, age)
+        _consents(policy, operation, consents, age)
         _quota(quota)
     except Refusal as refusal:
         return Refused(refusal.kind, refusal.status, refusal.clause, str(refusal), refusal.retry_after_s)
@@ -106,6 +117,15 @@ def consent(policy: Policy, purpose: str, version: str, *, granted: bool) -> Con
             f"expected consent to version {known.version!r} of the text, the one in force", known.clause
         )
     return known
+
+
+def at_home(policy: Policy, region: str) -> None:
+    """Whether this app's data may lie in a deployment of this region (empty: it does not say). Raises WrongRegion."""
+    home = policy.residency
+    if home is not None and home.region != region:
+        raise WrongRegion(
+            f"expected a deployment in {home.region}, where data of {policy.app} stay: send nothing here", home.clause
+        )
 
 
 def _offered(policy: Policy, request: JobRequest) -> Operation:
@@ -161,16 +181,37 @@ def _choice(policy: Policy, request: JobRequest) -> Choice:
     return choice
 
 
-def _consents(policy: Policy, operation: Operation, standing: Collection[tuple[str, str]]) -> None:
+def _age(policy: Policy, band: str) -> None:
+    age = policy.age
+    if age is not None and not age.unknown and ages.find(age, band) is None:
+        listed = ", ".join(one.name for one in ages.bands(age))
+        raise AgeUnknown(
+            f"expected the subject's age band, one of {listed}; record it with "
+            f"PUT /v1/{policy.app}/subjects/{{subject}}/age, then send this again",
+            age.clause,
+        )
+
+
+def _consents(policy: Policy, operation: Operation, standing: Collection[tuple[str, str]], band: str) -> None:
+    age, guarded = policy.age, ages.guarded(policy.age, band)
+    if guarded and not operation.consents:  # R14: with no text to agree to, no guardian can have agreed
+        assert age is not None
+        raise GuardianConsentMissing(
+            f"{operation.name} has no text that a guardian could agree to: it is not for this age", age.clause
+        )
     for purpose in operation.consents:
         known = policy.consent(purpose)
         assert known is not None  # the compiler checked it
-        if (purpose, known.version) not in standing:
-            raise ConsentMissing(
-                f"expected the subject's consent {purpose!r} to version {known.version!r} of its text; record it "
-                f"with PUT /v1/{policy.app}/subjects/{{subject}}/consents/{purpose}, then send this again",
-                known.clause,
+        if (purpose, known.version) in standing:
+            continue
+        put = f"record it with PUT /v1/{policy.app}/subjects/{{subject}}/consents/{purpose}"
+        text = f"consent {purpose!r} to version {known.version!r} of its text"
+        if guarded:
+            assert age is not None
+            raise GuardianConsentMissing(
+                f'expected a guardian\'s {text}; {put} and "guardian": true, then send this again', age.clause
             )
+        raise ConsentMissing(f"expected the subject's {text}; {put}, then send this again", known.clause)
 
 
 def _quota(quota: Quota | None) -> None:

@@ -7,6 +7,7 @@ What only a double can do (give a partition away, revoke on command) are its pla
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import os
 import time
@@ -36,6 +37,7 @@ from stream.vault.stream_seal import seal
 
 OPERATIONS = {"stylization": 1, "face_swap": 2}
 PURPOSE = "face_processing"
+VERSION = "2025-1"
 MAX_BYTES = 300_000
 MAX_PIXELS = 4_000_000
 LARGE_BYTES = 24 << 20
@@ -69,6 +71,7 @@ class OwnerDouble:
         self.mint = Mint(bytes.fromhex(settings.secret), settings.partitions)
         self.signer = Signer(settings.s3_url, settings.s3_access_key, settings.s3_secret_key)
         self.consents: dict[tuple[str, ...], api.ConsentView] = {}
+        self.history: dict[tuple[str, ...], list[api.ConsentView]] = {}
         self.jobs: dict[str, Job] = {}
         self.assets: dict[str, Asset] = {}
         self.idempotent: dict[tuple[str, ...], tuple[bytes, str]] = {}
@@ -200,9 +203,32 @@ class OwnerDouble:
             assert partition == self.mint.check(Kind.ASSET, ask.tenant, ask.asset)
 
     async def _put_consent(self, ask: api.PutConsent) -> api.ConsentView:
-        view = api.ConsentView(ask.purpose, ask.version, ask.granted, time.time())
+        if ask.purpose != PURPOSE:
+            raise Refused("unknown-purpose", 404)
+        if ask.guardian and ask.granted:
+            raise Refused("guardian-not-asked", 422)
+        known = self.consents.get((ask.tenant, ask.app, ask.subject, ask.purpose))
+        if known is not None and known.granted == ask.granted:
+            return known
+        view = api.ConsentView(ask.purpose, ask.version, ask.granted, time.time(), ask.how.value, ask.proof)
         self.consents[ask.tenant, ask.app, ask.subject, ask.purpose] = view
+        self.history.setdefault((ask.tenant, ask.app, ask.subject), []).append(view)
         return view
+
+    async def _get_consents(self, ask: api.GetConsents) -> api.ConsentsView:
+        history = tuple(self.history.get((ask.tenant, ask.app, ask.subject), ()))
+        if history and history[-1].granted:
+            return api.ConsentsView(standing=history[-1:], ask=(), history=history)
+        why = "withdrawn" if history else "new"
+        return api.ConsentsView(standing=(), ask=(api.AskView(PURPOSE, VERSION, why),), history=history)
+
+    async def _put_age(self, _ask: api.PutAge) -> api.AgeView:
+        raise Refused("age-not-asked", 422)
+
+    async def _get_texts(self, ask: api.GetTexts) -> api.TextsView:
+        digest = hashlib.sha256(b"I agree.").hexdigest()
+        text = api.TextView(PURPOSE, VERSION, "I agree.", digest, "000 test", tuple(OPERATIONS))
+        return api.TextsView(ask.app, "", (text,))
 
     async def _submit(self, ask: api.Submit) -> Any:
         partition = self.mint.place(ask.tenant, ask.subject)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -273,6 +274,44 @@ class GatewayApi:
         assert (await caller.head(url)).status_code == 410
         assert (await caller.delete(f"/v1/{APP}/jobs/{job['id']}")).status_code == 202
         assert (await caller.delete(f"/v1/{APP}/subjects/ann@example.org")).status_code == 202
+
+    async def test_a_consent_from_its_text_to_its_withdrawal(self, caller: Caller) -> None:
+        told = (await caller.get(f"/v1/{APP}/consents")).json()
+        (text,) = told["texts"]
+        assert (told["app"], text["purpose"], text["needed_by"][0]) == (APP, PURPOSE, "stylization")
+        assert text["sha256"] == hashlib.sha256(text["text"].encode()).hexdigest()
+        user = f"/v1/{APP}/subjects/{secrets.token_hex(6)}/consents"
+        seen = (await caller.get(user)).json()
+        assert (seen["standing"], seen["history"]) == ([], [])
+        assert seen["ask"] == [{"purpose": PURPOSE, "version": text["version"], "why": "new"}]
+        body = {"granted": True, "version": text["version"], "how": "app", "proof": "order-4711"}
+        given = (await caller.put(f"{user}/{PURPOSE}", json=body)).json()
+        assert {name: given[name] for name in body} == body
+        assert given["guardian"] is False
+        assert (await caller.put(f"{user}/{PURPOSE}", json=body)).json() == given  # once is enough
+        answer = await caller.get(user)
+        assert answer.headers["cache-control"] == "no-store"
+        assert (answer.json()["standing"], answer.json()["ask"]) == ([given], [])
+        body = {"granted": False, "version": text["version"]}
+        gone = (await caller.put(f"{user}/{PURPOSE}", json=body)).json()
+        assert gone["how"] == "tenant_api"
+        seen = (await caller.get(user)).json()
+        assert (seen["standing"], seen["history"], seen["ask"][0]["why"]) == ([], [given, gone], "withdrawn")
+
+    async def test_consents_that_are_none(self, caller: Caller) -> None:
+        url = f"/v1/{APP}/subjects/{secrets.token_hex(6)}"
+        good = {"granted": True, "version": "2025-1"}
+        for wrong in ({"how": "restore"}, {"how": "app\n"}, {"proof": "ann@example.org"}, {"proof": "she said so"}):
+            answer = await caller.put(f"{url}/consents/{PURPOSE}", json=good | wrong)
+            refused(answer, 400, "bad-body")
+            assert next(iter(wrong.values())) not in answer.json()["detail"]
+        refused(await caller.put(f"{url}/consents/selling", json=good), 404, "unknown-purpose")
+        refused(
+            await caller.put(f"{url}/consents/{PURPOSE}", json=good | {"guardian": True}), 422, "guardian-not-asked"
+        )
+        refused(await caller.put(f"{url}/age", json={"band": "adult"}), 422, "age-not-asked")
+        refused(await caller.put(f"{url}/age", json={"band": "adult", "born": "1999-01-01"}), 400, "bad-body")
+        assert (await caller.get(f"{url}/consents")).json()["history"] == []
 
     @pytest.mark.parametrize(
         "content",

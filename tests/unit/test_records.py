@@ -187,7 +187,7 @@ class TestRequests:
         export = await desk.ask(ExportRequest(TENANT, "genzo", view.id))
         found = json.loads(mine.open_bytes(export.sealed, export_info(view.id, "genzo")))
         assert found["subject"]["name"] == "alice"
-        assert "face_processing" in found["subject"]["consents"]
+        assert [one["purpose"] for one in found["subject"]["history"]] == ["face_processing"]
         assert [one["class"] for one in found["records"]] == ["rights_request"]
         with pytest.raises(Exception, match="recipient"):
             Recipient.new().open_bytes(export.sealed, export_info(view.id, "genzo"))
@@ -199,7 +199,10 @@ class TestRequests:
             await opened(desk, "genzo", "withdraw", purpose="marketing")
         view = await opened(desk, "genzo", "withdraw", purpose="face_processing")
         assert view.state == "completed"
-        assert not desk.book.subject(who).body.consents["face_processing"].granted
+        assert [(one.granted, one.how) for one in desk.book.subject(who).body.history] == [
+            (True, "tenant_api"),
+            (False, "rights_request"),
+        ]
 
     async def test_requests_of_another_kind_or_tenant_are_unknown(self, desk: Desk) -> None:
         who = await consented(desk, "talentedi")

@@ -210,19 +210,36 @@ async def test_a_hold_younger_than_the_backup_is_kept_and_hidden_while_it_lasts(
         assert entry_of(result.id) in erased(plan)
 
 
-async def test_every_consent_counts_as_withdrawn(desk: Desk) -> None:
-    await desk.ask(api.PutConsent(TENANT, "genzo", "carol", "face_processing", "2025-1", granted=True))
-    (subject_id,) = desk.book.of_subject.keys() or [desk.book.subjects[TENANT, "genzo", "carol"]]
+async def test_every_consent_counts_as_withdrawn_and_the_ledger_says_so(desk: Desk) -> None:
+    grant = api.PutConsent(TENANT, "genzo", "carol", "face_processing", "2025-1", granted=True)
+    await desk.ask(grant)
+    subject_id = desk.book.subjects[TENANT, "genzo", "carol"]
     before = backup(desk)
     desk.clock.moment += 5
     plan = planned(desk, before)
+    body = subject_body(desk, subject_id, plan)
+    given, withdrawn = body.history
+    assert (given.granted, given.at) == (True, desk.clock.now() - 5)
+    assert (withdrawn.granted, withdrawn.at, withdrawn.how) == (False, desk.clock.now(), "restore")
+    assert (plan.consents_withdrawn, body.consents, body.name) == (1, {}, "carol")
+
+    await desk.ask(msgspec.structs.replace(grant, granted=False))
+    plan = planned(desk, withdrawn_before := backup(desk))
+    assert plan.consents_withdrawn == 0  # it was withdrawn already
+    assert plan.rows[subject_id.encode()] == withdrawn_before[subject_id.encode()]
+
+
+async def test_an_age_band_is_asked_for_again(desk: Desk) -> None:
+    """A later one, which the backup does not know, may have asked for a guardian."""
+    await desk.ask(api.PutAge(TENANT, "nursery", "carol", "adult"))
+    subject_id = desk.book.subjects[TENANT, "nursery", "carol"]
+    assert subject_body(desk, subject_id, planned(desk, backup(desk))).age == ""
+
+
+def subject_body(desk: Desk, subject_id: str, plan: Plan) -> SubjectBody:
     head, sealed = rows.decode(plan.rows[subject_id.encode()])
     key = desk.book.key(head.page, subject_id)  # type: ignore[union-attr]
-    body = msgspec.msgpack.decode(open_body(key, sealed, subject_id.encode()), type=SubjectBody)
-    (consent,) = body.consents.values()
-    assert (consent.granted, consent.at) == (False, desk.clock.now())
-    assert plan.consents_withdrawn == 1
-    assert body.name == "carol"
+    return msgspec.msgpack.decode(open_body(key, sealed, subject_id.encode()), type=SubjectBody)
 
 
 async def test_a_deleted_subject_is_forgotten(desk: Desk) -> None:
