@@ -55,9 +55,10 @@ def up(
     workers: Workers = 1,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API; 0: a free one")] = 0,
     root_store: RootStoreOption = RootStoreName.FILE,
+    region: Annotated[str, typer.Option(help="Where this is, for apps whose data must stay somewhere: CN")] = "",
 ) -> None:
     """Run the system in the foreground until Ctrl-C. It starts empty, and keeps nothing."""
-    interrupts.run(running_up.run(workers=workers, port=port, root_store=root_store, console=_console()))
+    interrupts.run(running_up.run(workers=workers, port=port, root_store=root_store, region=region, console=_console()))
 
 
 def _console() -> Console:

@@ -190,6 +190,9 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             calendar=Holidays(settings.holiday_country, settings.time_zone),
             approvers=lambda: approvers.registered(settings.approvers_path),
         )
+        for policy in tools.policies.values():
+            if policy.residency is not None and policy.residency.region != settings.region:
+                log.warning("%s is not served here: its data stay in %s", policy.app, policy.residency.region)
         config = ClusterConfig(
             pools=default_pools(max_actors=settings.max_actors, env={"MAYFLY_WEIGHTS": settings.weights_dir}),
             namespace=settings.ray_namespace,

@@ -79,5 +79,6 @@ async def system(stack: LocalStack) -> AsyncIterator[System]:
         max_image_bytes=1 << 20,
         content_free_s=600.0,
         approvers_path=str(stack.run_dir / "approvers.json"),
+        region="CN",
     ) as running:
         yield running

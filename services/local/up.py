@@ -18,10 +18,10 @@ RAY_CPUS: Final = 4.0  # logical: two pools of engines, whatever the machine has
 WATCH_S: Final = 0.5
 
 
-async def run(*, workers: int, port: int, root_store: RootStoreName, console: Console) -> None:
+async def run(*, workers: int, port: int, root_store: RootStoreName, region: str, console: Console) -> None:
     """Until cancelled. Raises ChildFailed when a part of the stack dies; workers are started again."""
     stack = LocalStack(run_dir(), ray_cpus=RAY_CPUS)
-    system = System(stack, workers=workers, port=port, root_store=root_store)
+    system = System(stack, workers=workers, port=port, root_store=root_store, region=region)
     with console.status("Booting Kafka, S3, Ray, a gateway and workers …") as booting:
         async with stack, system:
             apps = sorted(compiler.load_all(system.settings.policies_extra))

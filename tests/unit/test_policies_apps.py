@@ -111,7 +111,7 @@ class TestPerfectMe:
         assert desk.job(job.id).head.state is JobState.FAILED
         face = desk.asset(job.body.inputs[0])
         assert face.head.state is AssetState.STORED
-        assert came + DAY - 300 <= face.head.due < face.head.ceiling == came + DAY
+        assert came + DAY - 400 <= face.head.due < face.head.ceiling == came + DAY  # a lead, and a bucket of 337 s
         assert face.head.clause == "004 §1 User Face ¶2, 1.1.2"
 
     @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED])
