@@ -33,7 +33,7 @@ from services.owner_api import OwnerServer, revoke_at
 from services.roots import claim_of, root_stores
 from services.settings import Settings, load
 from stream import topics
-from stream.agents import collector, jobs, retention, rights, signing
+from stream.agents import collector, jobs, repromise, retention, rights, signing
 from stream.agents.app import make_app
 from stream.agents.closing import Closer
 from stream.agents.dispatch import Dispatcher
@@ -62,6 +62,7 @@ from stream.ledger import Change, Ledger
 from stream.metrics import worker as metrics
 from stream.policies import compiler
 from stream.policies.calendar import Holidays
+from stream.policies.compiler import BadPolicy
 from stream.vault.custody import S3Custody
 from stream.vault.pages import KeyPages
 from stream.vault.rootstore import RootStore
@@ -69,6 +70,7 @@ from stream.vault.rootstore import RootStore
 log = logging.getLogger(__name__)
 
 STOP_S = 10.0
+POLICIES_S = 60.0  # between two looks at which policies are in force
 MEGAPIXEL = 1.0  # what a job is predicted to cost before its pictures are known
 
 AGENTS: dict[str, dict[type[Event], Decide]] = {
@@ -154,6 +156,7 @@ async def _open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., No
     estate.spawn(estate.sweeper.run(), "sweeper", vital=True)
     estate.spawn(retention.run(estate), "retention", vital=True)
     estate.spawn(rights.run(estate), "rights")
+    estate.spawn(repromise.run(estate), "promises", vital=True)
     estate.spawn(signing.follow(estate, lambda: open_signer(state / "signing")), "signing")
     metrics.TAKEOVERS.inc()
     metrics.TAKEOVER_S.observe(time.monotonic() - began)
@@ -181,7 +184,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         tools = Tools(
             clock=clock,
             mint=Mint(bytes.fromhex(settings.secret), settings.partitions),
-            policies=compiler.load_all(settings.policies_extra),
+            policies=compiler.load_all(settings.policies_extra, now=clock.now()),
             available={name: row.params for name, row in registry.OPERATIONS.items() if name != "detect"},
             custody=custody,
             rules=rules_of(settings),
@@ -226,6 +229,8 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         await server.start()
         stack.push_async_callback(server.stop)
         stack.push_async_callback(estates.close)
+        following = asyncio.create_task(_follow_policies(settings, tools), name="policies")
+        stack.callback(following.cancel)
         dispatching = asyncio.create_task(wiring.dispatcher.run(), name="dispatcher")
         dispatching.add_done_callback(_fatal)
         stack.callback(dispatching.cancel)
@@ -246,6 +251,22 @@ def _agent(app: faust.App, flow: Flow, topic: str, decisions: dict[type[Event], 
             raise
 
     app.agent(source, name=topic)(run)
+
+
+async def _follow_policies(settings: Settings, tools: Tools) -> None:
+    """Until another policy is in force than this worker began with: it ends, and its successor goes by that one."""
+    hashes = {app: policy.hash for app, policy in tools.policies.items()}
+    while True:
+        await asyncio.sleep(POLICIES_S)
+        try:
+            found = await asyncio.to_thread(compiler.load_all, settings.policies_extra, now=tools.clock.now())
+        except BadPolicy as error:
+            log.error("a policy does not compile, and the ones before go on: %s", error)  # noqa: TRY400
+            continue
+        if {app: policy.hash for app, policy in found.items()} != hashes:
+            log.warning("another policy is in force: this worker ends, a supervisor restarts it")
+            tools.end()
+            return
 
 
 def _fatal(task: asyncio.Task[None]) -> None:

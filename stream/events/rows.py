@@ -184,6 +184,12 @@ class Owner(msgspec.Struct, frozen=True, tag="owner"):
     epoch: int
 
 
+class Promised(msgspec.Struct, frozen=True, tag="promised"):
+    """Which policies this partition's things were last reckoned by: app → the policy's hash (R16)."""
+
+    hashes: dict[str, str]
+
+
 class Glance(msgspec.Struct, frozen=True):
     """What a takeover must know of every row before it serves, at a third of the cost of the whole header."""
 
@@ -194,7 +200,7 @@ class Glance(msgspec.Struct, frozen=True):
     hold: bytes = b""
 
 
-Row = JobHead | AssetHead | SubjectHead | Parked | Offsets | Owner
+Row = JobHead | AssetHead | SubjectHead | Parked | Offsets | Owner | Promised
 
 rows: Codec[Row] = Codec(Row)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
@@ -126,6 +128,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     consent: tuple[Consent, ...] = ()
     choices: tuple[Choice, ...] = ()
     dated: str = ""
+    effective: str = ""
     hold: Hold | None = None
     right: tuple[_Right, ...] = ()
     notice: tuple[_Notice, ...] = ()
@@ -195,26 +198,36 @@ def compile_policy(
         f"{file}:{lines.of(table, origin[index] if table == 'promise' else index, key)}: {what}"
         for table, index, key, what in found
     ]
-    if read.app != Path(file).stem:
+    app, _, from_day = Path(file).stem.partition("@")
+    if read.app != app:
         said.insert(0, f"{file}:{lines.at('app')}: expected the app's key to be the file's name, got {read.app!r}")
+    if read.effective != from_day:
+        wanted = f"effective = {from_day!r}, as the file's name says"
+        named = wanted if from_day else "a name like app@2027-01-01.toml"
+        said.insert(0, f"{file}:{lines.at('effective')}: expected {named}, got {read.effective!r}")
     if said:
         raise BadPolicy("\n".join(dict.fromkeys(said)))
     return policy
 
 
-def load_all(extra: str | None = None, decided: decisions.Decided | None = None) -> dict[str, Policy]:
-    """Every app's policy by its key: the published ones, and those of the extra folder if one is named.
+def load_all(
+    extra: str | None = None, decided: decisions.Decided | None = None, *, now: float | None = None
+) -> dict[str, Policy]:
+    """Every app's policy in force, by its key: the published ones, and those of the extra folder if one is named.
 
-    `extra`: that folder; empty for none, None to ask the environment. Published policies win over extra ones.
-    `decided`: what a person decided, by app and name; None to ask the environment.
+    A successor lies beside the policy that it follows, as `app@2027-01-01.toml`, and is in force from that day on,
+    00:00 UTC. `now`: epoch seconds; None for the real time. `extra`: that folder; empty for none, None to ask the
+    environment. Published policies win over extra ones. `decided`: what a person decided, by app and name; None to ask
+    the environment.
     """
     try:
         decided = decisions.decided() if decided is None else decided
     except ValueError as error:
         raise BadPolicy(str(error)) from None
-    policies = _folder(APPS, decided, for_tests=False)
+    now = time.time() if now is None else now
+    policies = _folder(APPS, decided, now, for_tests=False)
     extra = os.environ.get(EXTRA_ENV) if extra is None else extra
-    policies = {**_folder(Path(extra), decided, for_tests=True), **policies} if extra else policies
+    policies = {**_folder(Path(extra), decided, now, for_tests=True), **policies} if extra else policies
     if strangers := sorted(set(decided) - set(policies)):
         raise BadPolicy(f"expected decisions of apps that have a policy, got {strangers[0]!r}")
     return policies
@@ -232,14 +245,23 @@ def find(policies: Mapping[str, Policy], app: str) -> Policy:
     return policies[app]
 
 
-def _folder(folder: Path, decided: decisions.Decided, *, for_tests: bool) -> dict[str, Policy]:
+def _folder(folder: Path, decided: decisions.Decided, now: float, *, for_tests: bool) -> dict[str, Policy]:
     if not folder.is_dir():
         raise BadPolicy(f"expected {EXTRA_ENV} to name a folder of policies, got {str(folder)!r}: correct or unset it")
-    files = sorted(folder.glob("*.toml"))
-    return {
-        one.stem: compile_policy(one.read_bytes(), one.name, for_tests=for_tests, decided=decided.get(one.stem))
-        for one in files
-    }
+    in_force: dict[str, Policy] = {}
+    for path in sorted(folder.glob("*.toml")):  # a successor's name sorts after the name that it begins with
+        app, _, from_day = path.stem.partition("@")
+        policy = compile_policy(path.read_bytes(), path.name, for_tests=for_tests, decided=decided.get(app))
+        if not from_day or _midnight(from_day) <= now:
+            in_force[app] = policy
+    return in_force
+
+
+def _midnight(day: str) -> float:
+    try:
+        return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise BadPolicy(f"expected a day after the @ of a policy's name, such as 2027-01-01, got {day!r}") from None
 
 
 def _decide(
