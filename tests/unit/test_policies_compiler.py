@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stream.errors import BadRequest
@@ -449,3 +450,28 @@ def test_decided_values_come_from_a_file(tmp_path, monkeypatch):
     path.write_text("genzo = 3\n")
     with pytest.raises(BadPolicy, match="MAYFLY_DECISIONS to name a TOML file"):
         load("genzo")
+
+
+MANUAL = (Path(__file__).parents[2] / "docs" / "promises.md").read_text()
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_every_policy_in_the_manual_compiles_as_a_published_one_would(n):
+    example = MANUAL.split("```toml\n")[n + 1].split("```")[0]
+    name = example.split('"')[1]
+    policy = compile_policy(example.encode(), f"{name}.toml")
+    assert policy.operations
+    assert bool(policy.never_stored("upload_image")) is (name == "shy")
+
+
+def test_the_manual_knows_every_word_that_a_policy_may_say():
+    from stream.policies import compiler
+
+    words = {str(word) for vocabulary in compiler._VOCABULARIES for word in vocabulary}
+    fields = {field.encode_name for struct in compiler._STRUCTS for field in msgspec.structs.fields(struct)}
+    tables = {field.encode_name for field in msgspec.structs.fields(compiler._File)}
+    missing = sorted(word for word in words if f"`{word}`" not in MANUAL)
+    missing += sorted(key for key in fields - tables if f"`{key}`" not in MANUAL and f"{key} = " not in MANUAL)
+    missing += sorted(key for key in tables if key not in MANUAL)
+    assert not missing
+    assert all(f"| R{n} |" in MANUAL for n in range(1, 17))
