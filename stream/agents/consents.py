@@ -89,7 +89,9 @@ async def put_age(estate: Estate, ask: api.PutAge) -> api.AgeView:
     change = Change()
     who = jobs.subject(estate, change, tenant=ask.tenant, app=ask.app, name=ask.subject)
     ledger, before = rules.ledger_of(who.body), who.body.age
-    if before != ask.band:
+    if before == ask.band:
+        await estate.ledger.barrier()
+    else:
         _keep(estate, change, who, ledger, ask.band)
         stood = {one.purpose for one in rules.standing(policy, ledger, band=before)}
         lost = stood - {one.purpose for one in rules.standing(policy, ledger, band=ask.band)}
@@ -97,7 +99,7 @@ async def put_age(estate: Estate, ask: api.PutAge) -> api.AgeView:
         stop(
             estate, change, policy, who.id, lambda purposes: (closed and not purposes) or not lost.isdisjoint(purposes)
         )
-    await estate.commit(change)
+        await estate.commit(change)
     return api.AgeView(band=ask.band, guardian=_guardian(policy, ask.band), ask=_asks(policy, ledger, ask.band))
 
 

@@ -202,7 +202,9 @@ def _guardian_asked(policy: Policy, band: str) -> None:
     if policy.age is None:
         raise GuardianNotAsked(f"{policy.app} asks no guardian: record the subject's own consent")
     if grown is not None and grown == asked[-1]:
-        raise GuardianNotAsked("expected the subject's own consent: nobody consents for an adult", policy.age.clause)
+        raise GuardianNotAsked(
+            "expected the subject's own consent: at their age nobody agrees for them", policy.age.clause
+        )
 
 
 def _agreed(policy: Policy, purpose: Purpose, consents: Collection[tuple[str, str]], clause: str) -> None:

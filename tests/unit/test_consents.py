@@ -12,10 +12,11 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.agents import api, consents, jobs, owner
+from stream.agents import api, consents, jobs, owner, records
 from stream.agents.book import Asset, Job
 from stream.agents.owner import RefusedByVerdict
 from stream.events.bus import Outcome, OutputFacts
+from stream.events.records import Note
 from stream.events.rows import AssetBody, AssetState, JobBody, JobState, SubjectBody
 from stream.policies import compiler
 from stream.policies.consents import How, digest
@@ -28,6 +29,7 @@ from stream.policies.refusals import (
     WrongConsentVersion,
     WrongRegion,
 )
+from stream.policies.vocabulary import Clock, DataClass
 from tests.unit.desk import FACTS, TENANT, Desk
 
 APP = "nursery"
@@ -298,6 +300,44 @@ class TestWithdrawal:
         assert desk.job(running.id).head.state is JobState.QUEUED
         assert [desk.asset(one.id).head for one in (source, result)] == [source.head, result.head]
         assert [one.purpose for one in (await told(desk)).standing] == ["face_processing"]
+
+    async def test_a_request_withdraws_too_and_is_told_what_goes(self, desk: Desk) -> None:
+        _, source, _ = await finished(desk)
+        who = desk.book.subject(desk.book.subjects[TENANT, APP, "alice"])
+        assert await desk.do(consents.withdraw, who, "promotion") == []
+        who = desk.book.subject(who.id)  # type: ignore[union-attr]
+        assert [one.id for one in await desk.do(consents.withdraw, who, "face_processing")] == [source.id]
+        who = desk.book.subject(who.id)  # type: ignore[union-attr]
+        assert await desk.do(consents.withdraw, who, "face_processing") == []
+        history = (await told(desk)).history
+        assert [(one.purpose, one.granted, one.version, one.how) for one in history[2:]] == [
+            ("promotion", False, "1", "rights_request"),
+            ("face_processing", False, "1", "rights_request"),
+        ]
+
+    async def test_a_record_goes_or_gets_its_shorter_time_like_media(self, desk: Desk) -> None:
+        """Of a record that names no purpose every one is presumed."""
+        who = desk.book.subjects[TENANT, APP, "alice"]
+        made = [
+            await desk.do(
+                records.create,
+                app=APP,
+                data_class=data_class,
+                tenant=TENANT,
+                subject=who,
+                value=Note("seen"),
+                clocks={Clock.UPLOAD_RECEIVED: desk.clock.now()},
+            )
+            for data_class in (DataClass.UPLOAD_IMAGE, DataClass.RESULT_IMAGE, DataClass.PROCESSING_RECORD)
+        ]
+        now = desk.clock.now()
+        await say(desk, "promotion", granted=False)
+        gone, shortened, kept = (desk.asset(one.id) for one in made)
+        assert gone.head.state is AssetState.HIDDEN
+        assert (shortened.head.state, shortened.head.ceiling) == (AssetState.STORED, now + 600)
+        assert shortened.body is not None
+        assert shortened.body.clocks["consent_withdrawn"] == now
+        assert kept.head == made[2].head
 
     async def test_what_was_collected_for_a_purpose_goes_with_it(self, desk: Desk) -> None:
         _, source, _ = await finished(desk)

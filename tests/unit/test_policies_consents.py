@@ -126,7 +126,7 @@ class TestWriting:
     def test_a_guardian_is_heard_only_where_one_may_be_needed(self):
         for band in ("", "under_14", "14_to_17"):
             assert consents.entry(NURSERY, said(guardian=True), band=band).guardian
-        with pytest.raises(GuardianNotAsked, match="adult"):
+        with pytest.raises(GuardianNotAsked, match="at their age"):
             consents.entry(NURSERY, said(guardian=True), band="adult")
         theirs = Entry("face_processing", "2025-1", granted=True, at=1.0, guardian=True)
         with pytest.raises(GuardianNotAsked, match="genzo"):
