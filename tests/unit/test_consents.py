@@ -353,6 +353,12 @@ class TestWithdrawal:
         await say(desk, granted=False)
         assert desk.asset(source.id).head.state is AssetState.HIDDEN
 
+    async def test_and_what_needed_no_consent_remembers_that(self, desk: Desk) -> None:
+        job, source, result = await finished(desk, "stylization")
+        await desk.do(_bury, job.id)
+        await say(desk, granted=False)
+        assert [desk.asset(one.id).head for one in (source, result)] == [source.head, result.head]
+
     @pytest.mark.parametrize("job_left", [True, False])
     async def test_what_was_made_before_that_was_written_down_counts_as_made_under_any(
         self, desk: Desk, *, job_left: bool
@@ -461,6 +467,11 @@ class TestRegion:
         with pytest.raises(RefusedByVerdict) as refused:
             await desk.submit(app="island")
         assert refused.value.problem.kind == "wrong-region"
+
+    async def test_and_grants_at_home(self, tmp_path: Path) -> None:
+        desk = await Desk(tmp_path, region="island").open()
+        await say(desk, app="island")
+        assert (await desk.submit(app="island")).head.state is JobState.AWAITING
 
 
 # Bytes as the first version wrote them: they must decode in every later one.
