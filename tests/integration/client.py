@@ -37,11 +37,11 @@ def a_picture(side: int = 64, seed: int = 7) -> bytes:
 
 
 class Client(httpx.AsyncClient):
-    """One tenant with one API key."""
+    """One tenant with one API key. `band`: of the age of its users, where the app asks for that."""
 
-    def __init__(self, system: System, tenant: str, key: str, app: str = APP) -> None:
+    def __init__(self, system: System, tenant: str, key: str, app: str = APP, band: str = "") -> None:
         super().__init__(base_url=system.url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
-        self.system, self.tenant, self.app = system, tenant, app
+        self.system, self.tenant, self.app, self.band = system, tenant, app, band
         self.mint = Mint(bytes.fromhex(system.settings.secret), system.settings.partitions)
 
     def place(self, partition: int) -> str:
@@ -53,6 +53,8 @@ class Client(httpx.AsyncClient):
     async def submit(self, subject: str = "", *, key: str = "", **changes: Any) -> httpx.Response:
         headers = {"Idempotency-Key": key} if key else {}
         subject = subject or secrets.token_hex(6)
+        if self.band:
+            (await self.put(f"/v1/{self.app}/subjects/{subject}/age", json={"band": self.band})).raise_for_status()
         body = {"subject": subject, "operation": "noop", "choice": "save", "inputs": [{}]} | changes
         return await self.post(f"/v1/{self.app}/jobs", json=body, headers=headers)
 

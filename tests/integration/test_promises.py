@@ -108,7 +108,8 @@ async def seen(system: System) -> AsyncIterator[dict[Key, Seen]]:
     waiting: defaultdict[float, list[Thing]] = defaultdict(list)
     clients = []
     for twin in TWINS:
-        client = await Client(system, *await system.tenant(twin.name), app=twin.name).__aenter__()
+        band = "adult" if twin.app == "talentedi" else ""  # the one text that asks for an age
+        client = await Client(system, *await system.tenant(twin.name), app=twin.name, band=band).__aenter__()
         clients.append(client)
         classes = (twin.takes, twin.makes)
         cases = {(c, h) for (app, data_class, c, h) in UNTIL if app == twin.app and data_class in classes}

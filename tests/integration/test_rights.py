@@ -24,7 +24,7 @@ TWIN = next(twin for twin in TWINS if twin.app == "talentedi").name
 
 @pytest_asyncio.fixture(scope="module")
 async def client(system: System) -> AsyncIterator[Client]:
-    async with Client(system, *await system.tenant(TWIN), app=TWIN) as client:
+    async with Client(system, *await system.tenant(TWIN), app=TWIN, band="adult") as client:
         yield client
 
 
