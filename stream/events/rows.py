@@ -190,6 +190,17 @@ class Promised(msgspec.Struct, frozen=True, tag="promised"):
     hashes: dict[str, str]
 
 
+class Budget(msgspec.Struct, frozen=True, tag="budget", omit_defaults=True):
+    """The privacy budget of anonymised statistics: one row, of partition 0. Hours and days are counted from the epoch.
+
+    `owners`: partition → random marks of those whose counts of `day` were paid for.
+    """
+
+    next_hour: int  # every hour below is released, or never will be
+    day: int = 0
+    owners: dict[int, tuple[str, ...]] = {}
+
+
 class Glance(msgspec.Struct, frozen=True):
     """What a takeover must know of every row before it serves, at a third of the cost of the whole header."""
 
@@ -200,7 +211,7 @@ class Glance(msgspec.Struct, frozen=True):
     hold: bytes = b""
 
 
-Row = JobHead | AssetHead | SubjectHead | Parked | Offsets | Owner | Promised
+Row = JobHead | AssetHead | SubjectHead | Parked | Offsets | Owner | Promised | Budget
 
 rows: Codec[Row] = Codec(Row)
 
