@@ -53,6 +53,7 @@ from stream.events.bus import ExpireDue, bus
 from stream.events.rows import AssetBody, AssetHead, AssetState, rows
 from stream.ids import Mint, entry_of
 from stream.ledger import Change
+from stream.metrics.tally import Ask, Share
 from stream.policies import compiler
 from stream.policies.vocabulary import Clock
 from stream.vault.courier import Courier
@@ -177,8 +178,11 @@ class Bench:
         async def gateway(_url: str, _grant: str) -> bool:
             return True  # nobody reads
 
+        async def counts(_ask: Ask) -> list[Share]:
+            return []  # nobody publishes
+
         dispatcher = Dispatcher(None, "bench", owner=lambda _: None, pool=str, cost_s=lambda _: 1.0)  # type: ignore[arg-type]
-        wiring = Wiring(self.settings, "127.0.0.1:0", tools, self.roots, gateway, dispatcher)
+        wiring = Wiring(self.settings, "127.0.0.1:0", tools, self.roots, gateway, counts, dispatcher)
         lost: list[BaseException] = []
         estate = await open_estate(wiring, partition, lambda _, error: lost.append(error))
         agent = asyncio.create_task(self._expire(estate))

@@ -1,4 +1,4 @@
-"""The owner API over HTTP: mTLS, a bearer token, msgpack. Gateways are its only clients."""
+"""The owner API over HTTP: mTLS, a bearer token, msgpack. Its clients are gateways, and one worker, for counts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from ray_cluster.pools import PoolStatus
+from services.counts import PATH as COUNTS
 from services.gateway.owner_client import REPLAYED
 from services.tls import client_context, server_context
 from stream.agents import retention
@@ -24,6 +25,7 @@ from stream.agents.owner import RefusedByVerdict, admit
 from stream.errors import MayflyError
 from stream.ledger import LedgerLost
 from stream.metrics import worker as metrics
+from stream.metrics.tally import Ask, Share
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +49,14 @@ class OwnerServer:
         port: int,
         tls_dir: str,
         token: str,
+        counts: Callable[[Ask], list[Share]],
     ) -> None:
-        self._estates, self._pools, self._port = estates, pools, port
+        self._estates, self._pools, self._port, self._counts = estates, pools, port, counts
         self._ssl = server_context(tls_dir)
         self._expected = f"Bearer {token}".encode()
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_post("/v1/{partition}/{verb}", self._answer)
+        app.router.add_post(COUNTS, self._share)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/estates", self._state)
         app.router.add_get("/pools", self._pool_states)
@@ -96,6 +100,16 @@ class OwnerServer:
             estate.book.discard()  # of a decision that failed half-way; any other is applied by now
         headers = {REPLAYED: "true"} if isinstance(reply, JobView) and reply.replayed else None
         return web.Response(body=_encoder.encode(reply), content_type=MSGPACK, headers=headers)
+
+    async def _share(self, request: web.Request) -> web.Response:
+        """What this worker has counted: exact, from its memory, for the publisher's memory alone."""
+        if not self._known(request):
+            raise web.HTTPUnauthorized
+        try:
+            asked = msgspec.msgpack.decode(await request.read(), type=Ask)
+        except msgspec.MsgspecError:
+            raise web.HTTPBadRequest from None
+        return web.Response(body=_encoder.encode(self._counts(asked)), content_type=MSGPACK)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         if not self._known(request):

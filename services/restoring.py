@@ -23,6 +23,7 @@ from services.clock_topic import follow_clock
 from services.roots import root_stores
 from services.settings import Settings
 from services.topic_follow import read_whole
+from services.topic_plan import topics_of
 from stream import topics
 from stream.agents import restore
 from stream.agents.book import batched
@@ -231,8 +232,7 @@ async def _ledger_topic(settings: Settings) -> None:
             raise KeysTopicLost("expected the topic `keys`, found none: without it no row can be opened, by design")
         (keys,) = await admin.describe_topics([topics.KEYS])
     replication = len(keys["partitions"][0]["replicas"])
-    plan = topics.plan(settings.event_retention_s, settings.parked_retention_s)
-    await topics.create(settings.kafka, plan, partitions=settings.partitions, replication=replication)
+    await topics.create(settings.kafka, topics_of(settings), partitions=settings.partitions, replication=replication)
 
 
 @contextlib.asynccontextmanager

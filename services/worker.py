@@ -29,6 +29,7 @@ from ray_cluster.engines import registry
 from ray_cluster.pools import ClusterConfig, default_pools
 from services import approvers
 from services.clock_topic import follow_clock
+from services.counts import counts_of
 from services.owner_api import OwnerServer, revoke_at
 from services.roots import claim_of, root_stores
 from services.settings import Settings, load
@@ -41,6 +42,7 @@ from stream.agents.estate import Estate, Rules, Tools
 from stream.agents.estates import Estates
 from stream.agents.flow import Decide, Flow
 from stream.agents.grants import Grants
+from stream.agents.publishing import PARTITION, Collect, Publisher
 from stream.agents.slices import Slices
 from stream.agents.sweeper import Sweeper
 from stream.audit.log import Entry, Log
@@ -90,6 +92,7 @@ class Wiring:
     tools: Tools
     roots: Callable[[int], RootStore]
     call_gateway: Callable[[str, str], Any]
+    collect: Collect
     dispatcher: Dispatcher | None = None
 
 
@@ -158,6 +161,8 @@ async def _open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., No
     estate.spawn(rights.run(estate), "rights")
     estate.spawn(repromise.run(estate), "promises", vital=True)
     estate.spawn(signing.follow(estate, lambda: open_signer(state / "signing")), "signing")
+    if partition == PARTITION:
+        estate.spawn(Publisher(estate, wiring.collect).run(), "statistics")
     metrics.TAKEOVERS.inc()
     metrics.TAKEOVER_S.observe(time.monotonic() - began)
     log.info("estate %d: %d records, %d rows", partition, replay.records, len(ledger))
@@ -210,6 +215,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             tools=tools,
             roots=stack.enter_context(root_stores(settings)),
             call_gateway=await stack.enter_async_context(revoke_at(settings.tls_dir, settings.internal_token)),
+            collect=await stack.enter_async_context(counts_of(settings)),
         )
         app = make_app(topics.GROUP, bootstrap=settings.kafka, partitions=settings.partitions, data_dir=data_dir)
         estates = Estates(app, topics.EVENTS, lambda partition, on_lost: open_estate(wiring, partition, on_lost))
@@ -225,7 +231,14 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         flow = Flow(estates, on_parked=lambda topic, kind: metrics.PARKED.labels(topic, kind).inc())
         for topic, decisions in AGENTS.items():
             _agent(app, flow, topic, decisions)
-        server = OwnerServer(estates, cluster.pools, port=port, tls_dir=settings.tls_dir, token=settings.internal_token)
+        server = OwnerServer(
+            estates,
+            cluster.pools,
+            port=port,
+            tls_dir=settings.tls_dir,
+            token=settings.internal_token,
+            counts=lambda ask: tools.tallies.shares(ask, tools.clock.now()),
+        )
         await server.start()
         stack.push_async_callback(server.stop)
         stack.push_async_callback(estates.close)

@@ -7,6 +7,7 @@ appended: each owner's heartbeat sees to that (about `SEGMENT_S` + the cleaner's
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import ClassVar
 
 import msgspec
@@ -26,6 +27,7 @@ UPLOAD = "upload"
 DETECT = "detect"
 GENERATE = "generate"
 EXPIRE = "expire"
+STATISTICS = "metrics.v1"
 
 EVENTS = (UPLOAD, DETECT, GENERATE, EXPIRE)
 """The topics that agents read, co-partitioned with the ledger."""
@@ -34,6 +36,7 @@ GROUP = "mayfly"
 """The group in which workers share the partitions of these topics."""
 
 SEGMENT_S = 60
+STATISTICS_SEGMENT_S = 7 * 24 * 3600  # they are few
 TOMBSTONE_S = 24 * 3600
 """A closed ledger kept in memory longer than this must not be reopened: it may have missed a tombstone."""
 
@@ -78,8 +81,12 @@ def _deleted(retention_s: float) -> dict[str, str]:
     }
 
 
-def plan(event_retention_s: float, parked_retention_s: float) -> tuple[Topic, ...]:
-    """All topics. `event_retention_s`: how long a consumed event may stay (ids only in clear, bodies sealed)."""
+def plan(event_retention_s: float, parked_retention_s: float, statistics_s: float = math.inf) -> tuple[Topic, ...]:
+    """All topics. `event_retention_s`: how long a consumed event may stay (ids only in clear, bodies sealed).
+
+    `statistics_s`: how long policies let anonymised counts stay.
+    """
+    forever = {"retention.ms": "-1", "segment.ms": str(STATISTICS_SEGMENT_S * 1000)}
     return (
         Topic(LEDGER, partitioned=True, config=_compacted()),
         # A key's death must not depend on a page cache: see decision 7 and the vault.
@@ -89,6 +96,11 @@ def plan(event_retention_s: float, parked_retention_s: float) -> tuple[Topic, ..
         Topic(OWNERS, partitioned=False, config=_compacted()),
         Topic(TENANTS, partitioned=False, config=_compacted()),
         Topic(CLOCK, partitioned=False, config=_compacted()),
+        Topic(
+            STATISTICS,
+            partitioned=False,
+            config=_deleted(event_retention_s) | forever if math.isinf(statistics_s) else _deleted(statistics_s),
+        ),
         Topic(PARKED, partitioned=True, config=_deleted(parked_retention_s)),
         *(Topic(name, partitioned=True, config=_deleted(event_retention_s)) for name in EVENTS),
     )

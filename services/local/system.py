@@ -26,6 +26,7 @@ from services.local.ports import free_ports
 from services.local.processes import Child
 from services.local.stack import LocalStack
 from services.settings import RootStoreName, Settings, save
+from services.topic_plan import topics_of
 from stream import topics
 from stream.errors import StoreUnavailable
 from stream.vault import hygiene
@@ -91,7 +92,7 @@ class System:
         self.settings = Settings(**values)
         self._env = {**hygiene.ENVIRONMENT, "MAYFLY_SETTINGS": str(self.folder / SETTINGS_FILE)}
         save(self.settings, self.folder / SETTINGS_FILE)
-        plan = topics.plan(self.settings.event_retention_s, self.settings.parked_retention_s)
+        plan = topics_of(self.settings)
         await topics.create(self.settings.kafka, plan, partitions=self.settings.partitions)
         free, *internal = free_ports(self.workers + 1)
         public = self.port or free

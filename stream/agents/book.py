@@ -192,6 +192,10 @@ class Book:
         value = self._get(subject_id)
         return None if value is None else self._read_subject(subject_id, value)
 
+    def name_of(self, subject_id: str) -> tuple[str, str, str] | None:
+        """(tenant, app, name) of a subject whose key lives."""
+        return self._name_of.get(subject_id)
+
     def key(self, page: bytes, row_id: str) -> Key:
         """The key of a row. Raises KeyMissing."""
         key = self._pages.key(page, entry_of(row_id))

@@ -19,6 +19,7 @@ from stream.clock import Clock
 from stream.errors import MayflyError
 from stream.ids import Mint
 from stream.ledger import Change, Commit, Ledger, LedgerLost
+from stream.metrics.tally import Tallies
 from stream.policies import compiler
 from stream.policies.calendar import Holidays
 from stream.policies.model import Policy
@@ -70,6 +71,7 @@ class Tools:
     end: Callable[[], None]  # of this process: a supervisor starts another
     calendar: Holidays = field(default_factory=Holidays)  # by which working days are shown
     approvers: Callable[[], Mapping[str, bytes]] = dict  # of legal holds, as registered now: name → public key
+    tallies: Tallies = field(default_factory=Tallies)
 
 
 class Estate:
@@ -90,7 +92,8 @@ class Estate:
         self.dispatcher: Dispatcher
         self.sweeper: Sweeper
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._closers: list[Callable[[], None]] = []
+        self.tally = tools.tallies.open(self.partition, self.now())
+        self._closers: list[Callable[[], None]] = [lambda: self.tally.close(self.now())]
 
     def __repr__(self) -> str:
         return f"Estate(partition={self.partition})"

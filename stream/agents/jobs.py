@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from stream import topics
-from stream.agents import assets
+from stream.agents import assets, counting
 from stream.agents.book import Asset, Job, Subject
 from stream.agents.estate import Estate
 from stream.events.bus import (
@@ -320,6 +320,7 @@ def settle(estate: Estate, change: Change, job: Job) -> None:
     now = estate.now()
     head = job.head
     if head.state is JobState.ENDING:
+        counting.ended(estate, change, job)
         head = msgspec.structs.replace(head, state=head.ending or JobState.FAILED, ending=None, ended_at=now, actor="")
     living = assets.owned(estate, job) if job.body is not None else []
     if not living and job.body is not None:

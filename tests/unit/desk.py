@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ray_cluster.engines import registry
+from stream import topics
 from stream.agents import api, jobs, owner
 from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate, Rules, Tools
@@ -65,6 +66,7 @@ class Desk:
         self.ledger = Ledger(0, self.pages, bootstrap="")
         self.dispatcher, self.closer, self.sweeper, self.certifier = Heard(), Heard(), Heard(), Heard()
         self.events: list[Event] = []
+        self.published: list[bytes] = []
         self.away = False  # the root store is: rows are committed, and keys wait for `come_back`
         self._folder, self._rules = folder, rules
 
@@ -99,7 +101,8 @@ class Desk:
             queue, self.ledger._queue = self.ledger._queue, []
             written = self.ledger._written
             for change, future in queue:
-                self.events += [bus.decode(event.value)[0] for event in change.events]
+                self.events += [bus.decode(event.value)[0] for event in change.events if event.topic in topics.EVENTS]
+                self.published += [event.value for event in change.events if event.topic == topics.STATISTICS]
                 if self.away and change.erases:
                     self.ledger.erasures.add(change, future)
                     continue
