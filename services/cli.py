@@ -12,7 +12,17 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from ray_cluster.engines import samples_path
-from services import cli_audit, cli_export, cli_hold, cli_policy, cli_receipt, cli_restore, cli_status, cli_tenant
+from services import (
+    cli_audit,
+    cli_export,
+    cli_hold,
+    cli_metrics,
+    cli_policy,
+    cli_receipt,
+    cli_restore,
+    cli_status,
+    cli_tenant,
+)
 from services.demo import run as running_demo
 from services.local import interrupts
 from services.local import up as running_up
@@ -73,6 +83,7 @@ app.command()(cli_status.status)
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_export.app, name="export")
 app.add_typer(cli_hold.app, name="hold")
+app.add_typer(cli_metrics.app, name="metrics")
 app.add_typer(cli_policy.app, name="policy")
 app.add_typer(cli_receipt.app, name="receipt")
 app.add_typer(cli_tenant.app, name="tenant")

@@ -57,6 +57,14 @@ THRESHOLD = _threshold()
 """The smallest noisy count that is published."""
 
 
+def half_width(scale: float = SCALE, doubt: float = 0.05) -> int:
+    """The noise is at most this far from zero, with a probability of 1 − doubt or more."""
+    width = 0
+    while 2 * tail(width + 1, scale) > doubt:
+        width += 1
+    return width
+
+
 def mechanism(scale: float = SCALE) -> Release:
     """Counts in, noisy counts out; each call draws anew, so call it once for a cell. Raises NoiseTooWeak.
 

@@ -8,10 +8,12 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from stream.events.codec import Undecodable
 from stream.events.rows import JobState
 from stream.metrics.anonymity import EPSILON, SCALE, THRESHOLD, K
 from stream.policies import statistics
 from stream.policies.model import Policy
+from stream.topics import STATISTICS
 
 OUTCOMES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
 HOUR_S = 3600
@@ -56,8 +58,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode(value: bytes) -> Cell:
-    """Of a record of `metrics.v1`. Raises msgspec.MsgspecError. Fields that a later version adds are ignored."""
-    return msgspec.json.decode(value, type=Cell)
+    """Of a record of `metrics.v1`; fields that a later version adds are ignored. Raises Undecodable."""
+    try:
+        return msgspec.json.decode(value, type=Cell)
+    except msgspec.MsgspecError as error:
+        raise Undecodable(f"expected a published cell in {STATISTICS}: {type(error).__name__}") from None
 
 
 def schema() -> dict[str, Any]:
