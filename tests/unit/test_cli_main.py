@@ -51,7 +51,9 @@ def test_refusals(
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["demo", "up", "status", "tenant", "receipt", "audit", "backup", "restore", "hold"])
+@pytest.mark.parametrize(
+    "command", ["demo", "up", "status", "tenant", "receipt", "audit", "backup", "restore", "hold", "metrics"]
+)
 def test_help_of_every_command(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:

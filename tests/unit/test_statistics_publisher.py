@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 
-from stream.agents import api, jobs
+from stream.agents import api, jobs, restore
 from stream.agents.publishing import BUDGET_KEY, PATIENCE_S, Publisher
 from stream.events.bus import Outcome, OutputFacts
 from stream.events.rows import Budget, JobState, Offsets, rows
@@ -222,6 +222,15 @@ class TestPublishing:
         office.hears(MANY, hour=24, tenure="next")
         await office.work()
         assert [hour for hour, _ in office.told] == [cells.moment(MIDNIGHT + 24)]
+
+    async def test_an_account_is_never_restored_from_a_backup(self, office: Office) -> None:
+        """It would not know what was spent after it."""
+        desk = office.desk
+        present = restore.Now(
+            page_of={}, announced=frozenset(), objects=frozenset(), at=desk.clock.now(), content_free_s=600
+        )
+        backup = {BUDGET_KEY: desk.ledger.get(BUDGET_KEY) or b""}
+        assert restore.plan(backup, desk.pages, desk.estate.audit, present).rows == {}
 
     async def test_a_share_that_comes_twice_counts_once_and_a_fourth_owner_not_at_all(self, office: Office) -> None:
         refused = counter("refused_total")
