@@ -15,6 +15,7 @@ from stream.audit.checkpoint import decode_note, parse_note
 from stream.audit.receipt_file import note_of
 from stream.audit.receipt_file import verify as verify_file
 from stream.audit.receipt_in_log import OtherLog, verify_in_log
+from stream.audit.receipts import NEVER_MS
 from stream.audit.tiles import CHECKPOINT
 from stream.audit.verify import Audited, audit
 from stream.errors import MayflyError
@@ -52,7 +53,7 @@ def verify(
     gone = f", and absent since {_utc(found.absent.t_gone_ms)}" if found.absent else ""
     signed = "by the key you trust" if found.trusted else f"by key {found.key_id}, which you did not name as trusted"
     typer.echo(
-        f"Proven: this asset ({found.data_class}, due {_utc(found.deadline_ms)}) was unreadable at "
+        f"Proven: this asset ({found.data_class}, due {_due(found.deadline_ms)}) was unreadable at "
         f"{_utc(found.receipt.t_unreadable_ms)}{gone}; signed {signed}."
     )
 
@@ -64,6 +65,10 @@ def _log(folder: Path, file: bytes, trusted: bytes | None) -> Audited:
         if parse_note(decode_note(read(CHECKPOINT) or b"")).origin == origin:
             return audit(read, trusted_key=trusted)
     raise OtherLog(f"expected a copy of {origin} in {folder}, found those of other logs")
+
+
+def _due(ms: int) -> str:
+    return "when its user said so" if ms == NEVER_MS else _utc(ms)
 
 
 def _utc(milliseconds: int) -> str:

@@ -46,6 +46,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     policies_extra: str = ""  # a folder of further policies (tests)
     holiday_country: str = "CN"  # ISO 3166-1: whose legal holidays are no working days
     time_zone: str = "Asia/Shanghai"  # in which a working day ends
+    smtp_host: str = ""  # that takes mail with codes; empty: none is sent
+    smtp_port: Count = 587
+    smtp_tls: bool = True  # STARTTLS, checked; false only for a relay on this machine
+    smtp_user: str = ""
+    smtp_password: str = ""
+    smtp_from: str = "no-reply@localhost"
+    sms_webhook_url: str = ""  # that sends a text to a telephone; empty: none is sent
+    sms_webhook_secret: str = ""  # shared with it: it signs what we post
     approvers_path: str = ""  # names and public keys of who may approve legal holds; empty: nobody may
     weights_dir: str = ""  # absolute; empty: where the engines look by themselves
     region: str = ""  # where this deployment is, as policies spell it; without it no app is served that names one

@@ -31,6 +31,7 @@ from services import approvers
 from services.clock_topic import follow_clock
 from services.counts import counts_of
 from services.owner_api import OwnerServer, revoke_at
+from services.post import post
 from services.roots import claim_of, root_stores
 from services.settings import Settings, load
 from stream import topics
@@ -195,6 +196,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             rules=rules_of(settings),
             real_time=time.time,
             end=lambda: os.kill(os.getpid(), signal.SIGTERM),
+            post=await stack.enter_async_context(post(settings)),
             calendar=Holidays(settings.holiday_country, settings.time_zone),
             approvers=lambda: approvers.registered(settings.approvers_path),
         )

@@ -50,6 +50,7 @@ class Mint:
     def __init__(self, secret: bytes, partitions: int, *, entropy: Callable[[int], bytes] = os.urandom) -> None:
         self._place = hmac.digest(secret, b"mayfly placement", "sha256")
         self._mac = hmac.digest(secret, b"mayfly ids", "sha256")
+        self._login = hmac.digest(secret, b"mayfly logins", "sha256")
         self._entropy = entropy
         self.partitions = partitions
 
@@ -60,6 +61,10 @@ class Mint:
         """The partition of a subject: every row, event and key of theirs is there."""
         digest = hmac.digest(self._place, _join(tenant, subject), "sha256")
         return int.from_bytes(digest[:8], "big") % self.partitions
+
+    def login(self, tenant: str, app: str, address: str) -> str:
+        """What finds the account of an address; only the secret tells which address it is of. 32 hex digits."""
+        return hmac.digest(self._login, _join(tenant, app, address), "sha256")[:16].hex()
 
     def mint(self, kind: Kind, tenant: str, partition: int) -> str:
         """A fresh id of this kind for this tenant on this partition."""

@@ -19,6 +19,7 @@ from services.local.openbao import OpenBao, start_openbao
 from services.local.stack import LocalStack, clear_ram, make_ram, sweep
 from services.local.system import System
 from tests import twins
+from tests.mailbox import Mailbox
 
 
 def pytest_configure() -> None:
@@ -68,7 +69,14 @@ async def ray_stack(stack: LocalStack) -> Endpoints:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def system(stack: LocalStack) -> AsyncIterator[System]:
+async def mailbox() -> AsyncIterator[Mailbox]:
+    """A mail server on loopback, to which the system sends its codes."""
+    async with Mailbox() as box:
+        yield box
+
+
+@pytest_asyncio.fixture(scope="session")
+async def system(stack: LocalStack, mailbox: Mailbox) -> AsyncIterator[System]:
     """Gateway, two workers and Ray on the shared stack: real parts, a clock that may be advanced, short retries."""
     async with System(
         stack,
@@ -79,6 +87,9 @@ async def system(stack: LocalStack) -> AsyncIterator[System]:
         max_image_bytes=1 << 20,
         content_free_s=600.0,
         approvers_path=str(stack.run_dir / "approvers.json"),
+        smtp_host="127.0.0.1",
+        smtp_port=mailbox.port,
+        smtp_tls=False,
         region="CN",
     ) as running:
         yield running

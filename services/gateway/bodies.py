@@ -104,6 +104,60 @@ class AnswerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     answer: _Text = ""
 
 
+_Private = Annotated[str, msgspec.Meta(max_length=1000)]
+_Fields = dict[Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[a-z_]+$")], _Private]
+
+
+class _Quiet(msgspec.Struct, frozen=True):
+    """Holds what is nobody else's, and does not show it."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class RegisterBody(_Quiet, frozen=True, forbid_unknown_fields=True):
+    """What the policy's `[account]` names, a password, and over which channel the code is sent: `email` or `sms`."""
+
+    fields: _Fields
+    password: _Private
+    channel: Annotated[str, msgspec.Meta(max_length=16)] = "email"
+
+
+class CodeBody(_Quiet, frozen=True, forbid_unknown_fields=True):
+    """The address, and the code that came to it."""
+
+    address: _Private
+    code: Annotated[str, msgspec.Meta(max_length=16)]
+
+
+class LoginBody(_Quiet, frozen=True, forbid_unknown_fields=True):
+    """Email address or telephone number, and the password."""
+
+    address: _Private
+    password: _Private
+
+
+class AddressBody(_Quiet, frozen=True, forbid_unknown_fields=True):
+    """Another address, and the channel that reaches it."""
+
+    address: _Private
+    channel: Annotated[str, msgspec.Meta(max_length=16)] = "email"
+
+
+class AmendBody(_Quiet, frozen=True, forbid_unknown_fields=True):
+    """Fields to correct; or another password, with the one before."""
+
+    fields: _Fields = {}
+    password: _Private = ""
+    old_password: _Private = ""
+
+
+class LeaveBody(_Quiet, frozen=True, forbid_unknown_fields=True):
+    """The password, which proves who asks."""
+
+    password: _Private
+
+
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One input: `{}` to upload it, `{"asset": id}` for a saved one."""
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 
+from services.gateway import bodies
 from services.gateway.bodies import AgeBody, AnswerBody, ConsentBody, SubmitBody, VerifyBody
 from services.gateway.bodies import RequestBody as RightsBody
 
@@ -73,6 +74,54 @@ class AgeOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _json_body(AgeBody)
+
+
+@dataclass
+class RegisterOperation(Operation):
+    """`POST …/accounts`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json_body(bodies.RegisterBody)
+
+
+@dataclass
+class CodeOperation(Operation):
+    """`POST …/confirm`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json_body(bodies.CodeBody)
+
+
+@dataclass
+class LoginOperation(Operation):
+    """`POST …/sessions`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json_body(bodies.LoginBody)
+
+
+@dataclass
+class AddressOperation(Operation):
+    """`POST …/account/address`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json_body(bodies.AddressBody)
+
+
+@dataclass
+class AmendOperation(Operation):
+    """`PATCH …/account`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json_body(bodies.AmendBody)
+
+
+@dataclass
+class LeaveOperation(Operation):
+    """`POST …/account/cancel`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json_body(bodies.LeaveBody)
 
 
 @dataclass

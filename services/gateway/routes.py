@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, PathParameter, RawBody
 from litestar.types import ASGIApp
 
-from services.gateway import bodies, consents, logs, requests
+from services.gateway import accounts, bodies, consents, logs, requests
 from services.gateway.bodies import (
     AppName,
     AssetId,
@@ -196,6 +196,7 @@ def router(core: Core) -> Router:
             get_receipt,
             *logs.ROUTES,
             *requests.ROUTES,
+            *accounts.ROUTES,
             *consents.ROUTES,
         ],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import msgspec
 
 from stream.agents.book import Book
 from stream.agents.certify import Certifier
+from stream.agents.codes import Codes
 from stream.agents.drops import Drops
 from stream.agents.watch import Watch
 from stream.audit.log import Entry, Log
@@ -70,6 +71,7 @@ class Tools:
     real_time: Callable[[], float]  # for URLs and grants, which no demo clock moves
     end: Callable[[], None]  # of this process: a supervisor starts another
     calendar: Holidays = field(default_factory=Holidays)  # by which working days are shown
+    post: Callable[[str, str, str, str], Awaitable[None]] | None = None  # codes to addresses (accounts.Post)
     approvers: Callable[[], Mapping[str, bytes]] = dict  # of legal holds, as registered now: name → public key
     tallies: Tallies = field(default_factory=Tallies)
 
@@ -84,6 +86,7 @@ class Estate:
         self.clock, self.mint, self.custody = tools.clock, tools.mint, tools.custody
         self.book = Book(ledger, pages, await_inputs_s=self.rules.await_inputs_s)
         self.opened_at = tools.real_time()
+        self.codes = Codes()
         self.watch = Watch(base=int(self.opened_at) << 20)  # so that a sequence grows across owners too
         self.certifier = Certifier(self)
         self.drops = Drops(self)

@@ -15,6 +15,7 @@ from stream.agents import records
 from stream.agents.estate import Estate
 from stream.agents.views import asset_view, job_view
 from stream.ids import Kind
+from stream.policies.vocabulary import DataClass
 from stream.vault.envelope import seal_bytes
 
 FORMAT = "mayfly/export/1"
@@ -22,7 +23,7 @@ FORMAT = "mayfly/export/1"
 
 def sealed(estate: Estate, subject_id: str, public_key: bytes, info: bytes) -> bytes:
     """The export, for the holder of `public_key` alone. Raises NotARecipient."""
-    return seal_bytes(rfc8785.dumps(_plain(collect(estate, subject_id))), public_key, info)
+    return seal_bytes(rfc8785.dumps(plain(collect(estate, subject_id))), public_key, info)
 
 
 def collect(estate: Estate, subject_id: str) -> dict[str, Any]:
@@ -44,6 +45,8 @@ def collect(estate: Estate, subject_id: str) -> dict[str, Any]:
         if asset is None or asset.body is None:
             continue
         if records.is_record(asset):
+            if asset.head.data_class == DataClass.LOGIN_SECRET:
+                continue  # it opens an account, and says nothing about anybody
             said = msgspec.to_builtins(records.value(asset))
             found["records"].append({"class": asset.head.data_class, "gone_by": asset.head.ceiling, "says": said})
         else:
@@ -51,12 +54,12 @@ def collect(estate: Estate, subject_id: str) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """I-JSON: no infinities, and bytes as text."""
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         return None
     return value

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from stream.agents import api, assets, consents, holds, jobs, leaving, records, rights
+from stream.agents import accounts, api, assets, consents, holds, jobs, leaving, records, rights
 from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
 from stream.agents.views import asset_view, job_view, state_of
@@ -71,7 +71,7 @@ class NotReusable(BadRequest):
     status: ClassVar[int] = 422
 
 
-PROMISES = frozenset({"submit", "grant_write", "open_hold", "put_age"})
+PROMISES = frozenset({"submit", "grant_write", "open_hold", "put_age", "register", "confirm", "confirm_address"})
 """Verbs after which more is owed than before."""
 
 LETTING_GO = frozenset(
@@ -79,6 +79,8 @@ LETTING_GO = frozenset(
         "open_request",
         "verify_request",
         "answer_request",
+        "leave",
+        "logout",
         "delete_asset",
         "delete_job",
         "delete_subject",
@@ -378,6 +380,17 @@ VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
     "open_request": lambda estate, ask: rights.open_request(estate, ask, consents.withdraw),
     "verify_request": lambda estate, ask: rights.verify_request(estate, ask, consents.withdraw),
     "answer_request": rights.answer_request,
+    "resolve": accounts.resolve,
+    "put_alias": accounts.put_alias,
+    "new_address": accounts.new_address,
+    "confirm_address": accounts.confirm_address,
+    "register": accounts.register,
+    "confirm": accounts.confirm,
+    "login": accounts.login,
+    "logout": accounts.logout,
+    "centre": accounts.centre,
+    "amend": accounts.amend,
+    "leave": lambda estate, ask: accounts.leave(estate, ask, consents.withdraw),
     "get_request": rights.get_request,
     "list_requests": rights.list_requests,
     "export_request": rights.export_request,

@@ -8,6 +8,7 @@ fraction has more than one spelling.
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
@@ -22,6 +23,10 @@ SALT_BYTES = 16
 
 COVERED_PER_RECEIPT = 16_384
 """At 32 bytes each, an entry of the `audit` topic stays well below Kafka's default `message.max.bytes` of 1 MB."""
+
+
+NEVER_MS = 2**53 - 1
+"""The deadline of what has none: the largest integer that I-JSON (RFC 7493) carries."""
 
 
 class Cause(StrEnum):
@@ -153,5 +158,5 @@ def canonical(statement: msgspec.Struct) -> bytes:
 
 
 def milliseconds(seconds: float) -> int:
-    """Seconds since the epoch as the whole milliseconds of receipts and commitments."""
-    return round(seconds * 1000)
+    """Seconds since the epoch as the whole milliseconds of receipts and commitments; NEVER_MS where nothing is due."""
+    return NEVER_MS if math.isinf(seconds) else round(seconds * 1000)

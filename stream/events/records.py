@@ -54,7 +54,33 @@ class Note(msgspec.Struct, frozen=True, tag="note", omit_defaults=True):
     fields: dict[str, str] = {}
 
 
-Value = Request | Note
+class Profile(msgspec.Struct, frozen=True, tag="profile", omit_defaults=True):
+    """What an account holds of its user: the fields that the policy names."""
+
+    fields: dict[str, str]
+    verified_at: float = 0.0
+
+    def __repr__(self) -> str:
+        return "<Profile>"
+
+
+class Secret(msgspec.Struct, frozen=True, tag="secret", omit_defaults=True):
+    """What opens an account: an argon2id hash, and digests of the sessions that live (hex → until)."""
+
+    hash: str
+    sessions: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return "<Secret>"
+
+
+class Alias(msgspec.Struct, frozen=True, tag="alias"):
+    """At the place of an address that an account took up later: which account that is."""
+
+    name: str
+
+
+Value = Request | Note | Profile | Secret | Alias
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Value] = msgspec.msgpack.Decoder(Value)

@@ -13,6 +13,7 @@ DROPPED_BUCKETS = Counter("mayfly_dropped_buckets_total", "Buckets whose keys di
 DROP_S = Histogram(
     "mayfly_drop_seconds", "From a bucket's deadline being seen to its keys' death", buckets=(0.03, 0.1, 0.3, 1, 3, 10)
 )
+POST_FAILURES = Counter("mayfly_post_failures_total", "Codes that no mail server or webhook took", ("channel",))
 RIGHTS = Counter("mayfly_rights_requests_total", "Requests by which rights are used", ("app", "right", "state"))
 RIGHTS_ALARMS = Counter("mayfly_rights_alarms_total", "Requests that came near their due date", ("app", "right"))
 RIGHTS_LEFT_S = Gauge(
