@@ -39,7 +39,10 @@ _decoders = {verb: msgspec.msgpack.Decoder(request) for verb, (request, _) in VE
 
 
 class OwnerServer:
-    """Serves `POST /v1/{partition}/{verb}`, and `GET /metrics`, `/estates` and `/pools` for people with the token."""
+    """Serves `POST /v1/{partition}/{verb}`, and `GET /metrics`, `/estates` and `/pools` for people with the token.
+
+    And `POST /counts`, for the worker that publishes.
+    """
 
     def __init__(
         self,

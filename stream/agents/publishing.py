@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
 
 from stream import topics
 from stream.agents.estate import Estate
@@ -36,6 +36,7 @@ PATIENCE_S = 60.0  # for workers that do not answer; a takeover takes less
 AGAIN_S = 0.5
 
 Collect = Callable[[Ask], Awaitable[list[Share]]]
+Paid = dict[tuple[int, int], Share]  # (hour, partition) → whose counts
 
 
 class Publisher:
@@ -104,10 +105,10 @@ class Publisher:
     async def _write(self, budget: Budget) -> None:
         await self._estate.commit(Change(rows={BUDGET_KEY: rows.encode(budget)}))
 
-    async def _publish(self, hours: range, shares: list[Share]) -> None:
+    async def _publish(self, hours: range, shares: Paid) -> None:
         counts = _sum(self._kinds, hours, shares)
         noisy = await asyncio.to_thread(lambda: self._make()(counts))
-        cells = published(self._kinds, hours, noisy, _heard(hours, shares), self._of)
+        cells = published(self._kinds, hours, noisy, Counter(hour for hour, _ in shares), self._of)
         events = [Outgoing(topics.STATISTICS, cell.key, cell.encode()) for cell in cells]
         await self._estate.commit(Change(events=events))
         self._tell(cells, len(hours))
@@ -121,20 +122,12 @@ class Publisher:
             metrics.SUPPRESSED.labels(app).inc(hours * sum(kind.app == app for kind in self._kinds) - seen[app])
 
 
-def _sum(kinds: tuple[Kind, ...], hours: range, shares: Iterable[Share]) -> list[int]:
-    """Hour by hour, kind by kind. A count of another hour was too late, and one of another kind is nobody's."""
+def _sum(kinds: tuple[Kind, ...], hours: range, shares: Paid) -> list[int]:
+    """Hour by hour, kind by kind. A count of another kind is nobody's."""
     total = {(hour, kind): 0 for hour in hours for kind in kinds}
-    for share in shares:
+    for (hour, _), share in shares.items():
         for one in share.counts:
             cell = one.hour, Kind(one.app, one.operation, one.outcome)
-            if cell in total:
+            if one.hour == hour and cell in total:
                 total[cell] += one.users
     return list(total.values())
-
-
-def _heard(hours: range, shares: Iterable[Share]) -> dict[int, int]:
-    partitions: defaultdict[int, set[int]] = defaultdict(set)
-    for share in shares:
-        for hour in range(max(hours.start, share.since), min(hours.stop, share.until)):
-            partitions[hour].add(share.partition)
-    return {hour: len(found) for hour, found in partitions.items()}

@@ -32,24 +32,28 @@ def releasable(budget: Budget, hour: int) -> range:
     return range(first, max(first, min(hour, (first // HOURS_A_DAY + 1) * HOURS_A_DAY)))
 
 
-def spend(budget: Budget, hours: range, shares: Iterable[Share]) -> tuple[Budget, list[Share], int]:
-    """The account once these hours (of one day) are paid for, the shares that it can pay for, how many it cannot."""
+def spend(budget: Budget, hours: range, shares: Iterable[Share]) -> tuple[Budget, dict[tuple[int, int], Share], int]:
+    """The account once these hours (of one day) are paid for; (hour, partition) → whose counts; how many it refused.
+
+    An hour of a partition is taken from one tenure alone, so that a user is in a cell once: from the owner of now, or
+    else from one of the former.
+    """
     day = hours.start // HOURS_A_DAY
     owners = dict(budget.owners) if budget.day == day else {}
-    latest = {(share.partition, share.tenure): share for share in shares}  # asked for twice, it is still one
-    paid: list[Share] = []
-    refused = 0
-    for share in latest.values():
-        if share.since >= hours.stop or share.until <= hours.start:
-            continue  # it owned the partition at another time
+    taken: dict[tuple[int, int], Share] = {}
+    for share in sorted(shares, key=lambda share: (share.open, share.tenure)):
+        taken |= {(hour, share.partition): share for hour in share.hours if hour in hours}
+    refused: set[tuple[int, str]] = set()
+    for share in taken.values():
         known = owners.get(share.partition, ())
-        if share.tenure not in known:
-            if len(known) >= OWNERS_A_DAY:
-                refused += 1
-                continue
+        if share.tenure in known:
+            continue
+        if len(known) < OWNERS_A_DAY:
             owners[share.partition] = (*known, share.tenure)
-        paid.append(share)
-    return msgspec.structs.replace(budget, next_hour=hours.stop, day=day, owners=owners), paid, refused
+        else:
+            refused.add((share.partition, share.tenure))
+    paid = {where: share for where, share in taken.items() if (share.partition, share.tenure) not in refused}
+    return msgspec.structs.replace(budget, next_hour=hours.stop, day=day, owners=owners), paid, len(refused)
 
 
 def left(budget: Budget) -> float:

@@ -10,7 +10,7 @@ import msgspec
 
 from stream.events.codec import Undecodable
 from stream.events.rows import JobState
-from stream.metrics.anonymity import EPSILON, SCALE, THRESHOLD, K
+from stream.metrics.anonymity import BUDGET, EPSILON, SCALE, THRESHOLD, K
 from stream.policies import statistics
 from stream.policies.model import Policy
 from stream.topics import STATISTICS
@@ -46,6 +46,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     epsilon: Annotated[float, msgspec.Meta(description="Of a user's day in this app, where one owner counted")] = (
         EPSILON
     )
+    budget: Annotated[float, msgspec.Meta(description="Of a user's day in this app, whatever befell workers")] = BUDGET
 
     @property
     def key(self) -> bytes:

@@ -20,6 +20,7 @@ from stream.metrics.cells import HOURS_A_DAY, Kind, hour_of
 from stream.vault.secret import Key
 
 WHO_BYTES = 16
+_STILL = 1 << 62  # the last hour of a span that goes on
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -33,12 +34,12 @@ class Counted(msgspec.Struct, frozen=True):
 
 
 class Share(msgspec.Struct, frozen=True):
-    """What one tenure counted of the hours from `since` up to, not including, `until`."""
+    """What one tenure counted in hours that are over. `hours`: those in which it was the owner, however shortly."""
 
     partition: int
     tenure: str  # random: tells owners apart, and says nothing else
-    since: int
-    until: int
+    hours: tuple[int, ...]
+    until: int  # hours below it, and below what was asked for, are over by its clock
     counts: tuple[Counted, ...] = ()
     open: bool = True  # it is still the owner
 
@@ -57,9 +58,8 @@ class Tally:
         self.partition, self.tenure = partition, secrets.token_hex(8)
         self.open = True
         self._limit = limit
-        self._since = hour_of(now)
-        self._closed = 0
-        self._day = self._since // HOURS_A_DAY
+        self._spans = [[hour_of(now), _STILL]]  # of hours, in which it was the owner: first and last
+        self._day = hour_of(now) // HOURS_A_DAY
         self._key = Key.new()
         self._seen: dict[bytes, set[tuple[int, Kind]]] = {}
         self._counts: Counter[tuple[int, Kind]] = Counter()
@@ -81,22 +81,27 @@ class Tally:
         self._turn(now)
         for cell in [cell for cell in self._counts if cell[0] < ask.since]:
             del self._counts[cell]
-        end = hour_of(now) if self.open else self._closed + 1
-        until = min(ask.until, end, hour_of(now))
-        counts = tuple(Counted(*kind, hour, users) for (hour, kind), users in self._counts.items() if hour < until)
-        return Share(self.partition, self.tenure, self._since, until, counts, self.open)
+        self._spans = [span for span in self._spans[:-1] if span[1] >= ask.since] + self._spans[-1:]
+        until = min(ask.until, hour_of(now))
+        owned = {hour for first, last in self._spans for hour in range(max(first, ask.since), min(last + 1, until))}
+        counts = tuple(Counted(*kind, hour, users) for (hour, kind), users in self._counts.items() if hour in owned)
+        return Share(self.partition, self.tenure, tuple(sorted(owned)), until, counts, self.open)
 
     def close(self, now: float) -> None:
         """Not the owner any more: what it counted waits to be asked for, and for its coming back."""
-        self.open, self._closed = False, hour_of(now)
+        self.open, self._spans[-1][1] = False, hour_of(now)
 
-    def reopen(self) -> None:
+    def reopen(self, now: float) -> None:
         """The owner again, with the memory of the day."""
+        if not self.open and self._spans[-1][1] == hour_of(now):
+            self._spans[-1][1] = _STILL
+        elif not self.open:
+            self._spans.append([hour_of(now), _STILL])
         self.open = True
 
     def over(self, now: float) -> bool:
         """Nobody needs it any more."""
-        return not self.open and not self._counts and self._closed // HOURS_A_DAY < hour_of(now) // HOURS_A_DAY
+        return not self.open and not self._counts and self._spans[-1][1] // HOURS_A_DAY < hour_of(now) // HOURS_A_DAY
 
     def forget(self) -> None:
         """Destroy the key, and all that it named."""
@@ -122,9 +127,12 @@ class Tallies:
     def open(self, partition: int, now: float) -> Tally:
         """This process owns the partition from now on."""
         known = self._of.get(partition)
-        if known is None or known.over(now):
+        if known is not None and known.over(now):
+            known.forget()
+            known = None
+        if known is None:
             known = self._of[partition] = Tally(partition, now)
-        known.reopen()
+        known.reopen(now)
         return known
 
     def shares(self, ask: Ask, now: float) -> list[Share]:

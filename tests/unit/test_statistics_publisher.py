@@ -19,7 +19,7 @@ from stream.events.bus import Outcome, OutputFacts
 from stream.events.rows import Budget, JobState, Offsets, rows
 from stream.ledger import Change, LedgerLost
 from stream.metrics import cells
-from stream.metrics.anonymity import OWNERS_A_DAY, THRESHOLD
+from stream.metrics.anonymity import BUDGET, EPSILON, OWNERS_A_DAY, THRESHOLD
 from stream.metrics.budget import MAX_HOURS
 from stream.metrics.cells import HOUR_S, HOURS_A_DAY, hour_of
 from stream.metrics.tally import Ask, Counted, Share, Tally
@@ -43,9 +43,12 @@ class Office:
     def at(self, hour: float) -> None:
         self.desk.clock.moment = (MIDNIGHT + hour) * HOUR_S
 
-    def hears(self, *users: int, hour: int = 0, tenure: str = "t", operation: str = "noop", **more: Any) -> None:
+    def hears(self, *users: int, hour: int = 0, partition: int = 0, operation: str = "noop", **more: Any) -> None:
+        """A share of all hours that are over, with users in one of them."""
+        until = hour_of(self.desk.clock.now())
         counts = tuple(Counted(APP, operation, "succeeded", MIDNIGHT + hour, each) for each in users)
-        self.shares.append(Share(0, tenure, MIDNIGHT - 1, hour_of(self.desk.clock.now()), counts, **more))
+        known = {"tenure": "t", "hours": tuple(range(MIDNIGHT - 1, until))} | more
+        self.shares.append(Share(partition, until=until, counts=counts, **known))
 
     async def collect(self, ask: Ask) -> list[Share]:
         self.asked.append(ask)
@@ -158,18 +161,18 @@ class TestPublishing:
     async def test_an_hour_is_published_when_it_is_over_and_only_cells_that_are_large(self, office: Office) -> None:
         suppressed = counter("suppressed_total", app=APP)
         office.hears(MANY)
-        office.hears(THRESHOLD - 2, tenure="other", operation="noop", hour=0)
-        office.hears(MANY, tenure="third", operation="of nobody")
+        office.hears(THRESHOLD - 2, partition=1)
+        office.hears(MANY, partition=2, operation="of nobody")
         office.at(0.99)
         await office.work()
         assert office.told == []
         office.at(1)
         await office.work()
-        assert office.told == [(cells.moment(MIDNIGHT), 2 * MANY - 1000 - 2 + 1)]
+        assert office.told == [(cells.moment(MIDNIGHT), MANY + THRESHOLD - 2 + 1)]
         (cell,) = map(cells.decode, office.desk.published)
-        assert (cell.app, cell.operation, cell.outcome, cell.partitions, cell.of) == (APP, "noop", "succeeded", 1, 1)
+        assert (cell.app, cell.operation, cell.outcome, cell.partitions, cell.of) == (APP, "noop", "succeeded", 3, 1)
         assert counter("suppressed_total", app=APP) == suppressed + 3  # the other outcomes of the only operation
-        assert counter("budget_left", app=APP) == 0
+        assert counter("budget_left", app=APP) == BUDGET - EPSILON
 
     async def test_a_small_cell_is_not_published(self, office: Office) -> None:
         office.hears(THRESHOLD - 2)
@@ -234,12 +237,20 @@ class TestPublishing:
 
     async def test_a_share_that_comes_twice_counts_once_and_a_fourth_owner_not_at_all(self, office: Office) -> None:
         refused = counter("refused_total")
-        for tenure in range(OWNERS_A_DAY + 1):
-            office.hears(MANY, tenure=str(tenure))
-            office.hears(MANY, tenure=str(tenure))
-        await office.work()
-        assert office.told == [(cells.moment(MIDNIGHT), OWNERS_A_DAY * MANY + 1)]
+        for hour in range(OWNERS_A_DAY + 1):
+            office.at(hour + 1)
+            for _ in range(2):
+                office.hears(MANY, hour=hour, tenure=str(hour), hours=(MIDNIGHT + hour,))
+            await office.work()
+        assert office.told == [(cells.moment(MIDNIGHT + hour), MANY + 1) for hour in range(OWNERS_A_DAY)]
         assert counter("refused_total") == refused + 1
+
+    async def test_of_two_owners_within_an_hour_the_present_one_is_heard(self, office: Office) -> None:
+        office.hears(MANY, tenure="z", open=False)
+        office.hears(MANY + 5, tenure="a")
+        await office.work()
+        assert office.told == [(cells.moment(MIDNIGHT), MANY + 5 + 1)]
+        assert account(office.desk).owners == {0: ("a",)}
 
     async def test_a_late_count_is_lost_and_not_counted_elsewhere(self, office: Office) -> None:
         await office.work()
@@ -251,7 +262,7 @@ class TestPublishing:
     async def test_hours_that_nobody_was_there_for_are_caught_up_with_but_not_for_ever(self, office: Office) -> None:
         office.at(100)
         for hour in (100 - MAX_HOURS - 1, 100 - MAX_HOURS, 99):
-            office.hears(MANY, hour=hour, tenure=str(hour))
+            office.hears(MANY, hour=hour, partition=hour)
         await office.work()
         assert [hour for hour, _ in office.told] == [cells.moment(MIDNIGHT + hour) for hour in (52, 99)]
         assert account(office.desk).next_hour == MIDNIGHT + 100

@@ -30,7 +30,7 @@ from stream.policies.vocabulary import Place
 
 SCHEMA = Path(__file__).parent.parent.parent / "docs" / "metrics.v1.schema.json"
 TOKEN = "f00d"
-SHARE = Share(1, "mark", 10, 12, (Counted("genzo", "ai_dance", "failed", 11, 7),))
+SHARE = Share(1, "mark", (10, 11), 12, (Counted("genzo", "ai_dance", "failed", 11, 7),))
 
 
 def settings(**more: Any) -> Settings:
