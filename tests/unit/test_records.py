@@ -90,6 +90,20 @@ class TestLives:
         again = await desk.do(records.start, ended, Clock.ACCOUNT_CANCELLED, desk.clock.moment + 5)
         assert again.head.ceiling == ended.head.ceiling
 
+    async def test_batchpix_feedback_is_gone_once_answered(self, desk: Desk) -> None:
+        view = await desk.ask(OpenRequest(TENANT, "batchpix", "alice", "question", text="why?"))
+        desk.clock.moment += 60
+        answered = await desk.ask(AnswerRequest(TENANT, "batchpix", view.id, "completed", answer="because"))
+        assert answered.answer == "because"
+        asset = desk.asset(view.id)
+        assert asset.head.due <= asset.head.ceiling == desk.clock.moment
+        due = desk.book.take_due(desk.clock.moment, 10)
+        assert view.id.encode() in due
+        desk.estate.commit(retention.announce(desk.estate, due))
+        await desk.commit()
+        await desk.heard()
+        assert desk.asset(view.id).head.state is AssetState.DEAD
+
     async def test_what_has_a_floor_outlives_whoever_asks_for_its_end(self, desk: Desk) -> None:
         who = await consented(desk, "talentedi")
         log = await noted(desk, "talentedi", DataClass.NETWORK_SECURITY_LOG, Clock.LOG_EVENT_RECORDED, who)
