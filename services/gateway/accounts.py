@@ -15,7 +15,7 @@ import msgspec
 from litestar import Request, Response, get, patch, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
-from litestar.params import HeaderParameter, RawBody
+from litestar.params import HeaderParameter, QueryParameter, RawBody
 
 from services.gateway import bodies
 from services.gateway.bodies import AppName
@@ -41,6 +41,8 @@ Call = Request[Tenant, None, State]
 SessionHeader = Annotated[
     str, HeaderParameter(name="Mayfly-Session", max_length=200, description="As a sign-in answered")
 ]
+
+Everywhere = Annotated[bool, QueryParameter(name="everywhere", description="All sessions of this account")]
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _SESSION: Final = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
@@ -111,7 +113,7 @@ async def logout(
     app: AppName,
     session: SessionHeader = "",
     *,
-    everywhere: bool = False,
+    everywhere: Everywhere = False,
 ) -> Done:
     """This session, or with `?everywhere=true` all of them."""
     name, secret = _session(session)
