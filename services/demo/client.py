@@ -16,6 +16,7 @@ from stream.events.rows import JobState
 
 TIMEOUT_S: Final = 30.0  # three keep-alives of an event stream
 RECONNECTS: Final = 5
+NO_GRANT: Final = "urn:mayfly:problem:no-grant"
 
 T = TypeVar("T")
 
@@ -80,8 +81,12 @@ class Client:
         return _job(_ok(await self._send("POST", f"{self._app}/jobs", content=msgspec.json.encode(wanted))))
 
     async def upload(self, job: str, data: bytes) -> JobView:
-        """The job's only input."""
-        return _job(_ok(await self._send("PUT", f"{self._app}/jobs/{job}/inputs/0", content=data)))
+        """The job's only input; sent again where its partition changed hands meanwhile, as the answer asks for."""
+        for _ in range(RECONNECTS):
+            answer = await self._send("PUT", f"{self._app}/jobs/{job}/inputs/0", content=data)
+            if answer.status_code != HTTPStatus.CONFLICT or NO_GRANT not in answer.text:
+                break
+        return _job(_ok(answer))
 
     async def follow(self, job: str) -> AsyncIterator[JobView]:
         """The job's status whenever it changes, until it has ended; a cut stream is resumed where it was."""

@@ -53,6 +53,7 @@ class NoPost(StoreUnavailable):
     """Nothing here sends mail or messages, or what does did not take it: nobody is registered by that."""
 
     kind: ClassVar[str] = "no-post"
+    status: ClassVar[int] = 502  # not 503, which a gateway asks again
 
 
 class AddressTaken(BadRequest):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import calendar
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 import holidays
@@ -26,7 +27,7 @@ class Holidays(msgspec.Struct, frozen=True):
 
     def working(self, day: date) -> bool:
         """Whether the office is open: working weekends that make up for a holiday count, in the years published."""
-        return bool(holidays.country_holidays(self.country, years=day.year).is_working_day(day))
+        return bool(_year(self.country, day.year).is_working_day(day))
 
     def after(self, start: float, days: int) -> float:
         """The end of the `days`-th working day after the day of `start`: the last moment that answers in time."""
@@ -37,6 +38,11 @@ class Holidays(msgspec.Struct, frozen=True):
             days -= self.working(day)
         midnight = day + timedelta(days=1)
         return datetime(midnight.year, midnight.month, midnight.day, tzinfo=zone).timestamp()
+
+
+@cache
+def _year(country: str, year: int) -> holidays.HolidayBase:
+    return holidays.country_holidays(country, years=year)
 
 
 def add_months(start: float, months: int) -> float:

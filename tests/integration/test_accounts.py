@@ -113,4 +113,4 @@ async def test_what_is_asked_badly_is_refused(client: Client) -> None:
         password=PASSWORD,
         channel="sms",
     )
-    refused(answer, 503, "no-post")
+    refused(answer, 502, "no-post")
