@@ -39,6 +39,15 @@ class Holidays(msgspec.Struct, frozen=True):
         midnight = day + timedelta(days=1)
         return datetime(midnight.year, midnight.month, midnight.day, tzinfo=zone).timestamp()
 
+    def before(self, end: float, days: int) -> float:
+        """The start of the `days`-th working day before the day of `end`: what is told by then has them all left."""
+        zone = ZoneInfo(self.zone)
+        day = datetime.fromtimestamp(end, zone).date()
+        while days > 0:
+            day -= timedelta(days=1)
+            days -= self.working(day)
+        return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
+
 
 @cache
 def _year(country: str, year: int) -> holidays.HolidayBase:
@@ -46,7 +55,7 @@ def _year(country: str, year: int) -> holidays.HolidayBase:
 
 
 def add_months(start: float, months: int) -> float:
-    """The same day and time of day `months` on, UTC; that month's last day where it has no such day."""
+    """The same day and time of day `months` on, or back, UTC; that month's last day where it has no such day."""
     moment = datetime.fromtimestamp(start, UTC)
     ahead = moment.month - 1 + months
     year, month = moment.year + ahead // 12, ahead % 12 + 1
