@@ -14,8 +14,10 @@ from rich.console import Console
 from ray_cluster.engines import samples_path
 from services import (
     cli_audit,
+    cli_disclose,
     cli_export,
     cli_hold,
+    cli_incident,
     cli_metrics,
     cli_policy,
     cli_receipt,
@@ -81,8 +83,10 @@ app.command()(cli_restore.backup)
 app.command()(cli_restore.restore)
 app.command()(cli_status.status)
 app.add_typer(cli_audit.app, name="audit")
+app.add_typer(cli_disclose.app, name="disclose")
 app.add_typer(cli_export.app, name="export")
 app.add_typer(cli_hold.app, name="hold")
+app.add_typer(cli_incident.app, name="incident")
 app.add_typer(cli_metrics.app, name="metrics")
 app.add_typer(cli_policy.app, name="policy")
 app.add_typer(cli_receipt.app, name="receipt")

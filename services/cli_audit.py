@@ -93,11 +93,12 @@ def _summary(found: Audited) -> str:
     counts: Mapping[str, int] = history.counts
     kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in sorted(counts))
     times = f"; erasures from {_utc(history.first_ms)} to {_utc(history.last_ms)}" if history.first_ms else ""
+    handed = f", {history.disclosed:,} disclosed" if history.disclosed else ""
     chain = " → ".join(key_id(public) for _, public in history.keys)
     trust = "which leads from the key you trust" if found.trusted else "none of which you named as trusted"
     return (
         f"Proven: {found.head.origin}, {found.head.size:,} leaves: {kinds}. {history.covered:,} assets erased, "
-        f"{history.held:,} kept by holds, {history.pending:,} receipts wait for their sweep{times}. "
+        f"{history.held:,} kept by holds{handed}, {history.pending:,} receipts wait for their sweep{times}. "
         f"Signed by {chain}, {trust}."
     )
 

@@ -47,13 +47,17 @@ def open_(
 ) -> None:
     """Print the export as JSON."""
     try:
-        raw = private.read_bytes()
-        mlkem = MLKEM768PrivateKey.from_seed_bytes(raw[:_SEED_BYTES])
-        recipient = Recipient(mlkem, X25519PrivateKey.from_private_bytes(raw[_SEED_BYTES:]))
-        opened = recipient.open_bytes(path.read_bytes(), export_info(request, name))
+        opened = recipient_of(private).open_bytes(path.read_bytes(), export_info(request, name))
     except (OSError, ValueError, MayflyError) as error:
         raise _fail("Not opened", str(error)) from None
     typer.echo(json.dumps(json.loads(opened), indent=2, ensure_ascii=False))
+
+
+def recipient_of(private: Path) -> Recipient:
+    """The holder of the key in this file. Raises OSError, ValueError."""
+    raw = private.read_bytes()
+    mlkem = MLKEM768PrivateKey.from_seed_bytes(raw[:_SEED_BYTES])
+    return Recipient(mlkem, X25519PrivateKey.from_private_bytes(raw[_SEED_BYTES:]))
 
 
 def _fail(what: str, sentence: str) -> typer.Exit:

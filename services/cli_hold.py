@@ -59,14 +59,14 @@ def propose(  # noqa: PLR0917 - one option for each part of a case
         tenant=tenant,
         subject=subject,
         asset=asset,
-        until=_day(until),
+        until=parse_day(until),
         proposed_at=int(time.time()),
         proposed_by=by,
         nonce=secrets.token_hex(cases.NONCE_DIGITS // 2),
     )
     _partition(known, made)
     signature = approvers.sign(key, cases.signed_part(made))
-    _files(known).propose(Proposed(made, {by: signature}))
+    _files(known).propose(case, Proposed(made, {by: signature}))
     _out.print(
         f"proposed; signed by {by}, 1 of {cases.APPROVERS}. Another approver: mayfly hold approve …", highlight=False
     )
@@ -95,7 +95,7 @@ def approve(
     partition = _partition(known, found.case)
     view = _ask(known, partition, api.OpenHold(found.case, signatures), api.HoldView)
     files.write(case, Opened(view.case, partition))
-    _out.print(f"{view.held} assets held until {_utc(view.until)}; {view.passed_over} passed over", highlight=False)
+    _out.print(f"{view.held} assets held until {utc(view.until)}; {view.passed_over} passed over", highlight=False)
 
 
 @app.command()
@@ -127,7 +127,7 @@ def ls(as_json: Annotated[bool, typer.Option("--json", help="For programs")] = F
         return
     table = Table("case", "app", "until", "held", box=None)
     for _, view in found:
-        table.add_row(view.case[:16], view.app, _utc(view.until), str(view.held))
+        table.add_row(view.case[:16], view.app, utc(view.until), str(view.held))
     _out.print(table)
 
 
@@ -148,12 +148,14 @@ def _partition(known: Settings, case: Case) -> int:
     return mint.place(case.tenant, case.subject)
 
 
-def _day(text: str) -> int:
+def parse_day(text: str) -> int:
+    """The beginning of a day, UTC. Raises BadCase."""
     try:
         return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
     except ValueError:
         raise BadCase("expected --until to be a day such as 2027-01-31") from None
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
+    """As people read it."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

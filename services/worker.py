@@ -35,7 +35,7 @@ from services.post import post
 from services.roots import claim_of, root_stores
 from services.settings import Settings, load
 from stream import topics
-from stream.agents import collector, jobs, repromise, retention, rights, signing
+from stream.agents import collector, incidents, jobs, repromise, retention, rights, signing
 from stream.agents.app import make_app
 from stream.agents.closing import Closer
 from stream.agents.dispatch import Dispatcher
@@ -160,6 +160,8 @@ async def _open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., No
     estate.spawn(estate.sweeper.run(), "sweeper", vital=True)
     estate.spawn(retention.run(estate), "retention", vital=True)
     estate.spawn(rights.run(estate), "rights")
+    if estate.partition == incidents.PARTITION:
+        estate.spawn(incidents.run(estate), "incidents")
     estate.spawn(repromise.run(estate), "promises", vital=True)
     estate.spawn(signing.follow(estate, lambda: open_signer(state / "signing")), "signing")
     if partition == PARTITION:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from stream.agents import api_accounts, api_rights
+from stream.agents import api_accounts, api_cases, api_incidents, api_rights
 from stream.agents.cases import Case
 from stream.policies.consents import How
 
@@ -377,6 +377,8 @@ class HoldsView(msgspec.Struct, frozen=True):
 VERBS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     **api_rights.VERBS,
     **api_accounts.verbs(Done, api_rights.RequestView),
+    **api_cases.VERBS,
+    **api_incidents.VERBS,
     "put_consent": (PutConsent, ConsentView),
     "get_consents": (GetConsents, ConsentsView),
     "put_age": (PutAge, AgeView),

@@ -24,6 +24,9 @@ UNKNOWN_OFFSET = -1
 
 UNCOUNTED = -1
 
+DISCLOSED, NO_END = "disclosed", 0
+"""The residue of what a case handed out: an authority has a copy and its key, and nobody here knows until when."""
+
 PORTION = 16_384
 """Assets in one receipt: its commitments must fit a Kafka record."""
 
@@ -118,6 +121,8 @@ class Certifier:
             Residue(name=name, count=count, until_ms=milliseconds(until))
             for name, count, until in estate.grants.residues([asset.id for asset in assets])
         )
+        if copies := sum(asset.head.disclosed for asset in assets):
+            residues = (*residues, Residue(name=DISCLOSED, count=copies, until_ms=NO_END))
         erasure = Erasure(
             app=app,
             cause=Cause(cause),

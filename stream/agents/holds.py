@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import msgspec
 
-from stream.agents import api, assets, cases
+from stream.agents import api, assets, cases, scope
 from stream.agents.book import Asset
 from stream.agents.estate import Estate
 from stream.agents.held import HOLD_GROUP, held
@@ -23,7 +23,7 @@ from stream.audit import holds as leaves
 from stream.audit.receipts import milliseconds
 from stream.errors import BadRequest
 from stream.events.rows import AssetState
-from stream.ids import Kind, UnknownId, entry_of
+from stream.ids import entry_of
 from stream.ledger import Change
 from stream.policies.deadlines import bucket_of
 
@@ -73,7 +73,9 @@ async def open_case(estate: Estate, ask: api.OpenHold) -> api.HoldView:
         return api.HoldView(case=name.hex(), app=case.app, until=case.until, held=len(before))
     if estate.audit.case_known(name.hex()):
         raise CaseKnown("expected a case that was not released before: propose it anew")
-    found = _scope(estate, case)
+    found = scope.living(
+        estate, app=case.app, tenant=case.tenant, subject=case.subject, assets=(case.asset,) if case.asset else ()
+    )
     free = [asset for asset in found if not asset.head.hold and asset.head.data_class in hold.of]
     if not found:
         raise NothingToHold("expected something that lives: what this case names is erased, or was never there")
@@ -131,24 +133,6 @@ async def ls(estate: Estate, _ask: api.ListHolds) -> api.HoldsView:
             for name, found in sorted(by_case.items())
         )
     )
-
-
-def _scope(estate: Estate, case: cases.Case) -> list[Asset]:
-    """What the case names and lives. Raises UnknownId for another tenant's asset."""
-    if case.asset:
-        estate.mint.check(Kind.ASSET, case.tenant, case.asset)
-        ids = {case.asset}
-    else:
-        who = estate.book.subjects.get((case.tenant, case.app, case.subject))
-        ids = set(estate.book.of_subject.get(who, ())) if who is not None else set()
-    found = [asset for row in sorted(ids) if row.startswith(Kind.ASSET.value) and (asset := estate.book.asset(row))]
-    if any(asset.head.app != case.app for asset in found):
-        raise UnknownId("expected an asset of this app")
-    return [
-        asset
-        for asset in found
-        if asset.body is not None and (asset.head.state is AssetState.STORED or asset.head.state is AssetState.HELD)
-    ]
 
 
 def _move(estate: Estate, change: Change, asset: Asset, name: bytes, until: int) -> None:

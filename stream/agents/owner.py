@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from stream.agents import accounts, api, assets, consents, holds, jobs, leaving, records, rights
+from stream.agents import accounts, api, assets, consents, disclosures, holds, incidents, jobs, leaving, records, rights
 from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
 from stream.agents.views import asset_view, job_view, state_of
@@ -71,7 +71,7 @@ class NotReusable(BadRequest):
     status: ClassVar[int] = 422
 
 
-PROMISES = frozenset({"submit", "grant_write", "open_hold", "put_age", "register", "confirm", "confirm_address"})
+PROMISES = frozenset({"submit", "grant_write", "open_hold", "put_age", "register", "confirm", "confirm_address", "disclose"})
 """Verbs after which more is owed than before."""
 
 LETTING_GO = frozenset(
@@ -397,6 +397,12 @@ VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
     "open_hold": holds.open_case,
     "release_hold": holds.release,
     "list_holds": holds.ls,
+    "disclose": disclosures.disclose,
+    "tell_disclosed": disclosures.told,
+    "list_disclosures": disclosures.ls,
+    "open_incident": incidents.open_incident,
+    "change_incident": incidents.change_incident,
+    "list_incidents": incidents.ls,
 }
 
 

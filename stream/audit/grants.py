@@ -21,6 +21,7 @@ class Grantee(StrEnum):
     GATEWAY_WRITE = "gateway_write"
     ENGINE = "engine"
     STAFF = "staff"
+    AUTHORITY = "authority"  # by a disclosure's case, for good
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True, tag="grant", tag_field="kind"):

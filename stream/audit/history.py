@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import ClassVar
 
 from stream.audit.checkpoint import Checkpoint, open_note, origin_of
+from stream.audit.disclosures import Disclosure
 from stream.audit.leaves import Leaf, WrongLeaf, decode, kind_of, signer_of
 from stream.audit.merkle import leaf_hash
 from stream.audit.receipts import Absent, Receipt
@@ -56,6 +57,7 @@ class History:
         self.keys: list[tuple[int, bytes]] = []
         self.counts: Counter[str] = Counter()
         self.covered = self.held = 0  # assets that receipts cover; that holds kept
+        self.disclosed = 0  # things that disclosures handed out
         self.first_ms = self.last_ms = 0  # of erasures
         self._receipts: dict[int, tuple[Receipt, bytes]] = {}  # not yet completed, with their hashes
         self._commits: list[tuple[int, str]] = []  # (offset in `keys`, root version) of erasing commits, ascending
@@ -71,6 +73,8 @@ class History:
             self._erased(index, leaf, raw)
         elif isinstance(leaf, Absent):
             self._absent(index, leaf)
+        elif isinstance(leaf, Disclosure):
+            self.disclosed += leaf.count
 
     def public_at(self, size: int) -> bytes:
         """The key that signs a checkpoint over the first `size` leaves. Raises WrongSigner."""

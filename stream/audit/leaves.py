@@ -6,13 +6,14 @@ from typing import ClassVar
 
 import msgspec
 
+from stream.audit.disclosures import Disclosure
 from stream.audit.grants import Grant
 from stream.audit.holds import Held, Released
 from stream.audit.receipts import Absent, Receipt
 from stream.audit.signing_key import SigningKey
 from stream.errors import BadRequest
 
-Leaf = Receipt | Absent | Grant | SigningKey | Held | Released
+Leaf = Receipt | Absent | Grant | SigningKey | Held | Released | Disclosure
 
 _decoder: msgspec.json.Decoder[Leaf] = msgspec.json.Decoder(Leaf)
 

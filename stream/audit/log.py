@@ -18,6 +18,7 @@ import msgspec
 
 from stream.audit.bundles import Bundles
 from stream.audit.checkpoint import Checkpoint, origin_of, sign_note
+from stream.audit.disclosures import Disclosure
 from stream.audit.grants import Grant
 from stream.audit.holds import Held, Released
 from stream.audit.leaves import Leaf, WrongLeaf, decode
@@ -56,6 +57,7 @@ class Log:
         self._absents: dict[int, tuple[Absent, Entry]] = {}  # by the index of the receipt it completes
         self._where: dict[bytes, int] = {}  # commitment → index of its receipt
         self._keys: list[tuple[int, str]] = []  # (index of the leaf that names it, key id), ascending
+        self._disclosed: set[str] = set()  # commitments of the cases that handed something out
         self._cases: dict[str, float] = {}  # hold's commitment → its end; 0 once it was released
         self._entries, self._signatures = Bundles(), Bundles()
         self._covered_tree: tuple[int, Tree] | None = (
@@ -110,6 +112,14 @@ class Log:
     def held(self, leaf: Held | Released) -> Entry:
         """Append a leaf of a legal hold, in the commit that moves its keys or lets them go."""
         return self._append(leaf, Entry(len(self), canonical(leaf)))
+
+    def disclosed(self, leaf: Disclosure) -> Entry:
+        """Append a leaf of a disclosure, in the commit before anything is handed out."""
+        return self._append(leaf, Entry(len(self), canonical(leaf)))
+
+    def case_disclosed(self, case: str) -> bool:
+        """Whether this case (hex of its commitment) handed something out."""
+        return case in self._disclosed
 
     def case_known(self, case: str) -> bool:
         """Whether this case (hex of its commitment) was ever opened here."""
@@ -223,6 +233,8 @@ class Log:
             self._cases[leaf.case] = leaf.until_ms / 1000
         elif isinstance(leaf, Released):
             self._cases[leaf.case] = 0.0
+        elif isinstance(leaf, Disclosure):
+            self._disclosed.add(leaf.case)
         elif isinstance(leaf, Absent):
             self._absents[leaf.erased_index] = leaf, entry
         elif isinstance(leaf, SigningKey):

@@ -80,7 +80,61 @@ class Alias(msgspec.Struct, frozen=True, tag="alias"):
     name: str
 
 
-Value = Request | Note | Profile | Secret | Alias
+class Disclosed(msgspec.Struct, frozen=True, tag="disclosure", omit_defaults=True):
+    """That a case handed something out, to whom and on what paper. It names nobody whom it was about."""
+
+    case: str  # hex of its commitment
+    authority: str
+    document: str
+    document_sha256: str
+    items: dict[str, int]  # class → how many
+    at: float
+    clause: str
+    tell: bool = False  # the subject must be told, as far as law allows
+    told_at: float = 0.0
+    ground: str = ""  # on which the subject may not be told
+
+
+class IncidentState(StrEnum):
+    """Where an incident is. Notices are due from its confirmation on."""
+
+    SUSPECTED = "suspected"
+    CONFIRMED = "confirmed"
+    CLOSED = "closed"
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What was found, or done, and when it was written down."""
+
+    at: float
+    text: str
+
+
+class Told(msgspec.Struct, frozen=True):
+    """An audience of an app was told."""
+
+    app: str
+    to: str
+    via: str
+    at: float
+
+
+class Incident(msgspec.Struct, frozen=True, tag="incident", omit_defaults=True):
+    """A security incident. It names apps and classes, and no user."""
+
+    grade: int  # 1 is the worst
+    state: IncidentState
+    apps: tuple[str, ...]
+    classes: tuple[str, ...]
+    opened_at: float
+    confirmed_at: float = 0.0
+    closed_at: float = 0.0
+    facts: tuple[Line, ...] = ()
+    measures: tuple[Line, ...] = ()
+    told: tuple[Told, ...] = ()
+
+
+Value = Request | Note | Profile | Secret | Alias | Disclosed | Incident
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Value] = msgspec.msgpack.Decoder(Value)

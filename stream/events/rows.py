@@ -106,6 +106,7 @@ class AssetHead(msgspec.Struct, frozen=True, tag="asset", omit_defaults=True):
     receipt: int = -1  # index of the receipt's leaf in the partition's log; of what is held, of that which counts it
     hold: bytes = b""  # commitment of the case that moved its key
     hold_until: float = 0.0
+    disclosed: bool = False  # a case handed out its key and a copy: its receipt says so
 
 
 class AssetBody(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -20,6 +20,9 @@ RIGHTS_LEFT_S = Gauge(
     "mayfly_rights_left_seconds", "Until the nearest open request is due", ("partition", "app", "right")
 )
 RIGHTS_LATE = Gauge("mayfly_rights_late", "Open requests whose due date has passed", ("partition", "app", "right"))
+DISCLOSURES = Counter("mayfly_disclosures_total", "Cases that handed something out", ("app", "document"))
+NOTICE_LEFT_S = Gauge("mayfly_notice_left_seconds", "Until somebody must be told of an incident", ("app", "to"))
+NOTICE_ALARMS = Counter("mayfly_notice_alarms_total", "Notices of incidents that came near their time", ("app", "to"))
 ANSWER_S = Histogram(
     "mayfly_owner_answer_seconds", "Owner API", ("verb",), buckets=(0.002, 0.005, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 )

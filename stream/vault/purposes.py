@@ -30,6 +30,16 @@ def export_info(request: str, app: str) -> bytes:
     return binding("export", asset=entry_of(request), fence=0, app=app, data_class="")
 
 
+def disclosure_info(case: bytes, app: str) -> bytes:
+    """HPKE `info` of what a case's extract says, sealed to the key that the case names."""
+    return binding("disclosure", asset=case, fence=0, app=app, data_class="")
+
+
+def disclosed_key_info(asset: str, case: bytes, app: str) -> bytes:
+    """HPKE `info` of the data key of a picture or video that a case hands out."""
+    return binding("disclosed-key", asset=entry_of(asset) + case, fence=0, app=app, data_class="")
+
+
 def lease_info(asset: str, app: str, *, fence: int, role: str) -> bytes:
     """HPKE `info` of a data key sealed to an engine actor, for one attempt."""
     return binding("lease-key", asset=entry_of(asset), fence=fence, app=app, data_class=role)
