@@ -19,9 +19,11 @@ from services import (
     cli_hold,
     cli_incident,
     cli_metrics,
+    cli_notices,
     cli_policy,
     cli_receipt,
     cli_restore,
+    cli_sharing,
     cli_status,
     cli_tenant,
 )
@@ -88,8 +90,10 @@ app.add_typer(cli_export.app, name="export")
 app.add_typer(cli_hold.app, name="hold")
 app.add_typer(cli_incident.app, name="incident")
 app.add_typer(cli_metrics.app, name="metrics")
+app.add_typer(cli_notices.app, name="notices")
 app.add_typer(cli_policy.app, name="policy")
 app.add_typer(cli_receipt.app, name="receipt")
+app.add_typer(cli_sharing.app, name="sharing")
 app.add_typer(cli_tenant.app, name="tenant")
 
 

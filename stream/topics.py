@@ -22,6 +22,7 @@ AUDIT = "audit"
 OWNERS = "owners"
 TENANTS = "tenants"
 CLOCK = "clock"
+REGISTER = "register"  # what is shared with whom, and what is announced: nothing of any subject
 PARKED = "parked"
 UPLOAD = "upload"
 DETECT = "detect"
@@ -96,6 +97,7 @@ def plan(event_retention_s: float, parked_retention_s: float, statistics_s: floa
         Topic(OWNERS, partitioned=False, config=_compacted()),
         Topic(TENANTS, partitioned=False, config=_compacted()),
         Topic(CLOCK, partitioned=False, config=_compacted()),
+        Topic(REGISTER, partitioned=False, config=_compacted()),
         Topic(
             STATISTICS,
             partitioned=False,

@@ -12,7 +12,7 @@ import msgspec
 
 from stream.errors import BadRequest
 from stream.policies.model import Policy
-from stream.policies.obligations import Sharing, Transfer, Use
+from stream.policies.obligations import Purpose, Sharing, Transfer, Use
 from stream.policies.vocabulary import MEDIA, Bound
 
 CONSENT = "sharing"
@@ -89,3 +89,44 @@ def transfer(policy: Policy, data_class: str, *, announced: bool, opted_out: boo
 
 def _stays(rule: Sharing, data_class: str) -> bool:
     return data_class in rule.never or data_class in MEDIA
+
+
+class Shared(msgspec.Struct, frozen=True, tag="sharing", omit_defaults=True):
+    """A line of the sharing register: who gets which classes, for what, on which legal ground, since when."""
+
+    app: str
+    recipient: str
+    purpose: str
+    classes: tuple[str, ...]
+    ground: str
+    at: float
+    clause: str
+    anonymous: bool = False
+
+
+def register(
+    policy: Policy,
+    recipient: str,
+    purpose: Purpose,
+    classes: tuple[str, ...],
+    *,
+    ground: str,
+    now: float,
+    anonymous: bool,
+) -> Shared:
+    """The line, where the policy lets each of the classes go. Raises SharingRefused with the clause.
+
+    Each subject's consent is asked of their ledger when their data go; here its text must at least exist.
+    """
+    if not classes or not ground or not recipient:
+        raise SharingRefused("expected a recipient, at least one class, and the legal ground on which it may have them")
+    texts = [one.purpose for one in policy.consents]
+    clauses = []
+    for data_class in classes:
+        found = may(policy, data_class, recipient, consents=texts, anonymous=anonymous)
+        if isinstance(found, Refused):
+            raise SharingRefused(f"{found.message} ({found.kind}, {found.clause})")
+        if not anonymous and policy.use_of(data_class, purpose) is Use.NEVER:
+            raise SharingRefused(f"expected a purpose for which {policy.app} lets this class be used, not {purpose}")
+        clauses.append(found.clause)
+    return Shared(policy.app, recipient, purpose.value, classes, ground, now, clauses[0], anonymous=anonymous)
