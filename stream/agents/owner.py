@@ -71,7 +71,9 @@ class NotReusable(BadRequest):
     status: ClassVar[int] = 422
 
 
-PROMISES = frozenset({"submit", "grant_write", "open_hold", "put_age", "register", "confirm", "confirm_address", "disclose"})
+PROMISES = frozenset(
+    {"submit", "grant_write", "open_hold", "put_age", "register", "confirm", "confirm_address", "disclose"}
+)
 """Verbs after which more is owed than before."""
 
 LETTING_GO = frozenset(

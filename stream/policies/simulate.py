@@ -98,7 +98,7 @@ def read(text: str) -> list[Event]:
 def run(policy: Policy, events: Iterable[Event], *, lead_s: float = deadlines.LEAD_S) -> list[Life]:
     """The life of each thing, in the order in which they were made."""
     things: dict[str, _Thing] = {}
-    for event in sorted(events, key=lambda one: one.at):
+    for event in sorted(events, key=lambda one: (one.at, one.event != MADE)):
         if event.event == MADE:
             if event.thing not in things:  # R4: nothing is made twice
                 things[event.thing] = _born(policy, event, lead_s)

@@ -66,7 +66,7 @@ def test_only_what_the_policy_knows_as_anonymous_is_free_by_that_claim(app: str,
 
 
 def test_statistics_are_free_everywhere_that_keeps_them() -> None:
-    for app in ("genzo", "batchpix", "perfect-me", "background-removal-ai"):
+    for app in ("genzo", "batchpix", "perfect-me", "talentedi"):
         assert isinstance(sharing.may(POLICIES[app], "usage_statistic", "anybody", anonymous=True), Granted), app
     assert isinstance(sharing.may(POLICIES["genzo"], "face_image", "anybody", anonymous=True), Refused)
 
