@@ -70,6 +70,16 @@ def told(
 
 
 @app.command()
+def withdraw(line: Annotated[str, typer.Argument(metavar="ID", help="The announcement's id")]) -> None:
+    """Take an announcement back, as long as it has not taken effect."""
+    known = settings.load(settings_file())
+    made = asyncio.run(register.load(known.kafka)).find(line, Announcement)
+    if made.effective <= time.time():
+        raise announcements.NotPending("expected an announcement whose day has not come: what is done stays done")
+    asyncio.run(register.write(known.kafka, None, line))
+
+
+@app.command()
 def due(as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False) -> None:  # noqa: FBT002
     """List what must be said to whom by when: of announcements, incidents and disclosures, the most urgent first."""
     found = everything(settings.load(settings_file()))

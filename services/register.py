@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
+from collections.abc import AsyncIterator
 from typing import ClassVar, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from services.topic_follow import read_whole
+from services.topic_follow import follow, read_whole
 from stream import topics
 from stream.errors import BadRequest
 from stream.policies.announcements import Announcement
@@ -53,6 +56,19 @@ class Register:
         if found is None:
             raise UnknownEntry("expected the id of a line of the register, as `ls` or `due` shows it")
         return found
+
+
+@contextlib.asynccontextmanager
+async def followed(bootstrap: str) -> AsyncIterator[Register]:
+    """A register that is as the topic says, from before this is entered until it is left."""
+    found, caught_up = Register(), asyncio.Event()
+    task = asyncio.create_task(follow(bootstrap, topics.REGISTER, found.apply, caught_up), name="register")
+    try:
+        await caught_up.wait()
+        yield found
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def load(bootstrap: str) -> Register:

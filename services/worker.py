@@ -27,7 +27,7 @@ import uvloop
 from ray_cluster.client import Cluster
 from ray_cluster.engines import registry
 from ray_cluster.pools import ClusterConfig, default_pools
-from services import approvers
+from services import approvers, register
 from services.clock_topic import follow_clock
 from services.counts import counts_of
 from services.owner_api import OwnerServer, revoke_at
@@ -35,7 +35,7 @@ from services.post import post
 from services.roots import claim_of, root_stores
 from services.settings import Settings, load
 from stream import topics
-from stream.agents import collector, incidents, jobs, repromise, retention, rights, signing
+from stream.agents import collector, ending, incidents, jobs, repromise, retention, rights, signing
 from stream.agents.app import make_app
 from stream.agents.closing import Closer
 from stream.agents.dispatch import Dispatcher
@@ -64,6 +64,7 @@ from stream.ids import Mint
 from stream.ledger import Change, Ledger
 from stream.metrics import worker as metrics
 from stream.policies import compiler
+from stream.policies.announcements import Announcement
 from stream.policies.calendar import Holidays
 from stream.policies.compiler import BadPolicy
 from stream.vault.custody import S3Custody
@@ -160,6 +161,7 @@ async def _open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., No
     estate.spawn(estate.sweeper.run(), "sweeper", vital=True)
     estate.spawn(retention.run(estate), "retention", vital=True)
     estate.spawn(rights.run(estate), "rights")
+    estate.spawn(ending.run(estate), "ending", vital=True)
     if estate.partition == incidents.PARTITION:
         estate.spawn(incidents.run(estate), "incidents")
     estate.spawn(repromise.run(estate), "promises", vital=True)
@@ -189,6 +191,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         await custody.ensure_bucket()
         if isinstance(clock, DemoClock):
             await stack.enter_async_context(follow_clock(settings.kafka, clock))
+        lines = await stack.enter_async_context(register.followed(settings.kafka))
         tools = Tools(
             clock=clock,
             mint=Mint(bytes.fromhex(settings.secret), settings.partitions),
@@ -201,6 +204,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             post=await stack.enter_async_context(post(settings)),
             calendar=Holidays(settings.holiday_country, settings.time_zone),
             approvers=lambda: approvers.registered(settings.approvers_path),
+            announced=lambda: tuple(lines.of(Announcement).values()),
         )
         for policy in tools.policies.values():
             if policy.residency is not None and policy.residency.region != settings.region:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from stream.ids import Mint
 from stream.ledger import Change, Commit, Ledger, LedgerLost
 from stream.metrics.tally import Tallies
 from stream.policies import compiler
+from stream.policies.announcements import Announcement
 from stream.policies.calendar import Holidays
 from stream.policies.model import Policy
 from stream.policies.verdict import Available
@@ -72,6 +73,7 @@ class Tools:
     end: Callable[[], None]  # of this process: a supervisor starts another
     calendar: Holidays = field(default_factory=Holidays)  # by which working days are shown
     post: Callable[[str, str, str, str], Awaitable[None]] | None = None  # codes to addresses (accounts.Post)
+    announced: Callable[[], Iterable[Announcement]] = tuple  # what takes effect when, as the register has it now
     approvers: Callable[[], Mapping[str, bytes]] = dict  # of legal holds, as registered now: name → public key
     tallies: Tallies = field(default_factory=Tallies)
 

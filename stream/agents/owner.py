@@ -11,7 +11,20 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from stream.agents import accounts, api, assets, consents, disclosures, holds, incidents, jobs, leaving, records, rights
+from stream.agents import (
+    accounts,
+    api,
+    assets,
+    consents,
+    disclosures,
+    ending,
+    holds,
+    incidents,
+    jobs,
+    leaving,
+    records,
+    rights,
+)
 from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
 from stream.agents.views import asset_view, job_view, state_of
@@ -106,10 +119,12 @@ def admit(estate: Estate, verb: str, ask: msgspec.Struct) -> None:
     """Whether this may be answered now. Raises LedgerLost, or RootStoreUnavailable while erasures cannot be kept.
 
     A consent that is given is a promise; one that is withdrawn lets go. Raises WrongRegion for what would take in data
-    of an app whose data lie elsewhere; of a job its verdict says so.
+    of an app whose data lie elsewhere, of a job its verdict says so; and ServiceEnded for what would take in anything.
     """
     estate.ledger.check()
     given = isinstance(ask, api.PutConsent) and ask.granted
+    if given or verb in PROMISES:
+        ending.check(estate, getattr(ask, "app", ""))
     if (given or verb in PROMISES - {"submit"}) and (app := getattr(ask, "app", "")):
         verdict.at_home(estate.policy(app), estate.rules.region)
     if verb not in LETTING_GO and (given or not isinstance(ask, api.PutConsent)):

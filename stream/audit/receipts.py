@@ -40,6 +40,7 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
     UPLOAD_FAILED = "upload_failed"
     ATTEMPT = "attempt"  # its output was never accepted
+    TERMINATION = "termination"  # the service ended
     RESTORE = "restore"  # a backup brought its row back, and could not vouch for it
 
 

@@ -10,7 +10,7 @@ from stream.errors import BadRequest
 from stream.policies import notices
 from stream.policies.calendar import Holidays
 from stream.policies.model import Policy
-from stream.policies.notices import Due
+from stream.policies.notices import Due, TooSoon
 from stream.policies.obligations import Occasion, Transfer
 
 ANNOUNCED = frozenset({Occasion.POLICY_CHANGE, Occasion.PRACTICE_CHANGE, Occasion.TERMINATION, Occasion.TRANSFER})
@@ -58,7 +58,15 @@ def pending(policy: Policy, made: Announcement, calendar: Holidays) -> tuple[Due
 
 
 def told(policy: Policy, made: Announcement, calendar: Holidays, audience: str, now: float) -> Announcement:
-    """An audience was told. Raises NotPending."""
-    if audience not in {one.to for one in pending(policy, made, calendar)}:
+    """An audience was told. Raises NotPending, or TooSoon where that was too late for its day."""
+    due = next((one for one in pending(policy, made, calendar) if one.to == audience), None)
+    if due is None:
         raise NotPending("expected an audience that is still to be told of this")
+    if now > due.by:
+        raise TooSoon("expected it to be told in time: withdraw this announcement, and announce a later day")
     return msgspec.structs.replace(made, told=made.told | {audience: now})
+
+
+def ended(policy: Policy, made: Announcement, calendar: Holidays, now: float) -> bool:
+    """Whether the service has ended: its day has come, and all were told before (T20)."""
+    return made.of is Occasion.TERMINATION and made.effective <= now and not pending(policy, made, calendar)
