@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from services.owner_api import OwnerServer, revoke_at
 from services.post import post
 from services.roots import claim_of, root_stores
 from services.settings import Settings, load
+from services.topic_plan import retained_s
 from stream import topics
 from stream.agents import collector, ending, incidents, jobs, repromise, retention, rights, signing
 from stream.agents.app import make_app
@@ -192,13 +193,17 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         if isinstance(clock, DemoClock):
             await stack.enter_async_context(follow_clock(settings.kafka, clock))
         lines = await stack.enter_async_context(register.followed(settings.kafka))
+        policies = compiler.load_all(settings.policies_extra, now=clock.now())
         tools = Tools(
             clock=clock,
             mint=Mint(bytes.fromhex(settings.secret), settings.partitions),
-            policies=compiler.load_all(settings.policies_extra, now=clock.now()),
+            policies=policies,
             available={name: row.params for name, row in registry.OPERATIONS.items() if name != "detect"},
             custody=custody,
-            rules=rules_of(settings),
+            rules=replace(
+                rules_of(settings),
+                parked_retention_s=retained_s(settings.parked_retention_s, policies.values()),
+            ),
             real_time=time.time,
             end=lambda: os.kill(os.getpid(), signal.SIGTERM),
             post=await stack.enter_async_context(post(settings)),
