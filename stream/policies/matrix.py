@@ -45,7 +45,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rule: str = ""
     find: dict[str, Any] = {}
     across: tuple[str, ...] = ()
-    also: tuple[str, ...] = ()  # further tests, of the running system
+    also: tuple[str, ...] = ()  # tests of the running system that would fail without the rule, and are of no other row
+    mechanism: tuple[str, ...] = ()  # tests of what keeps it, which know nothing of the rule
     artefact: str = ""
     open: str = ""  # why nothing keeps it yet
 
@@ -62,6 +63,7 @@ class Row(msgspec.Struct, frozen=True):
     status: str
     id: str
     across: tuple[str, ...] = ()
+    mechanism: tuple[str, ...] = ()
     note: str = ""
 
 
@@ -123,6 +125,7 @@ def rows() -> Iterator[Row]:
                 status=status,
                 id=entry.id,
                 across=entry.across,
+                mechanism=entry.mechanism,
                 note="; ".join(filter(None, (entry.artefact, entry.open, *wrong))),
             )
 

@@ -9,6 +9,7 @@ from stream.policies import matrix
 from stream.policies.compiler import APPS, compile_policy
 from stream.policies.expectations import failures
 from stream.policies.matrix import CATALOGUE, BadCatalogue
+from tests.integration.test_promises import RECORDS, UNTIL
 
 ROOT = Path(__file__).parents[2]
 SOURCES = {path.stem: path.read_text() for path in sorted(APPS.glob("*.toml"))}
@@ -56,14 +57,21 @@ def test_rows_say_where_they_stand_and_what_shows_it():
     for row in matrix.rows():
         path, line = row.toml.split(":")
         assert (ROOT / path).read_text().splitlines()[int(line) - 1].startswith(("[", "#"))
-        for node in row.kept_by:
+        for node in (*row.kept_by, *row.mechanism):
             file, *_, name = node.split("::")
             assert f"def {name.split('[')[0]}(" in (ROOT / file).read_text(), node
         assert row.status in {matrix.KEPT, matrix.ORGANISATIONAL, matrix.OPEN}
 
 
+def test_node_ids_of_lives_are_those_of_the_table_of_lives():
+    known = {"-".join(key) for key in (*UNTIL, *RECORDS)}
+    for row in matrix.rows():
+        for node in row.kept_by[1:]:
+            assert node.split("[")[1].rstrip("]") in known, node
+
+
 def test_node_ids_are_particular_to_their_rows():
-    nodes = [row.kept_by[0] for row in matrix.rows() if row.kept_by]
+    nodes = [node for row in matrix.rows() for node in row.kept_by]
     assert len(nodes) == len(set(nodes))
 
 
