@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from services.policy_tables import cited, length, table
-from stream.policies import change, compiler, deadlines
+from stream.policies import change, compiler, deadlines, durations
 from stream.policies import simulate as simulation
 from stream.policies.deadlines import NoPromise
 from stream.policies.model import Policy
-from stream.policies.vocabulary import CERTAIN_CLOCKS, Bound, Choice, Clock, DataClass
+from stream.policies.vocabulary import Bound, Choice, Clock, DataClass, birth
 
 Json = Annotated[bool, typer.Option("--json", help="For machines")]
 JOB_S = 60.0
@@ -47,8 +47,8 @@ def timeline(name: Annotated[str, typer.Argument(metavar="APP")], *, as_json: Js
         made.add_row(shown, str(life["case"]), _bar(life["seconds"]), str(life["gone"]), str(life["clause"]))
     _console().print(made)
     _console().print(
-        "\n━ lives  ╸ gone  ─▶ until its user, or whoever it was for, ends it. A job here takes a minute; what goes"
-        " with an account counts from its cancellation.",
+        "\n━ lives  ╸ gone  · never stored, or gone with the account  ─▶ until its user, or whoever it is for, ends it"
+        "\nA job here takes a minute; what goes with an account counts from its cancellation.",
         style="dim",
     )
 
@@ -117,9 +117,8 @@ def _lives(policy: Policy, data_class: DataClass) -> list[dict[str, object]]:
         return [_life(data_class, "", 0.0, length(never), cited(never))]
     by_end: dict[tuple[float, str, str], list[tuple[Choice, bool]]] = {}
     rows = policy.promises_of(data_class)
-    clocks = {clock: 0.0 for row in rows for clock in row.clocks if clock in CERTAIN_CLOCKS}
-    clocks |= dict.fromkeys((Clock.GENERATION_COMPLETED, Clock.JOB_ENDED), JOB_S)
-    if not CERTAIN_CLOCKS.intersection(clocks):
+    clocks = {birth(data_class): 0.0, Clock.JOB_ENDED: JOB_S, Clock.GENERATION_COMPLETED: JOB_S}
+    if not any(birth(data_class) in row.clocks for row in rows):
         clocks |= {clock: 0.0 for row in rows for clock in row.clocks if clock is Clock.ACCOUNT_CANCELLED}
     choices = (*policy.choices, Choice.NONE)
     for choice, face in product(choices, (True, False)):
@@ -129,9 +128,18 @@ def _lives(policy: Policy, data_class: DataClass) -> list[dict[str, object]]:
             continue
         gone = "no limit" if found.promise.at_most is Bound.NO_LIMIT else _gone(found.at)
         by_end.setdefault((found.at, gone, found.clause), []).append((choice, face))
-    return [
+    lives = [
         _life(data_class, _cases(cases, len(choices)), at, gone, clause) for (at, gone, clause), cases in by_end.items()
     ]
+    if any(Clock.PROCESSING_FAILED in row.clocks for row in rows):  # R8: a clause gives failure its own clock
+        failed = {birth(data_class): 0.0, Clock.JOB_ENDED: JOB_S, Clock.PROCESSING_FAILED: JOB_S}
+        found = deadlines.ceiling(policy, data_class, choice=Choice.NONE, has_face=None, clocks=failed)
+        lives.append(_life(data_class, "its job failed", found.at, _gone(found.at), found.clause))
+    floors = [row.at_least for row in rows if row.at_least is not None]
+    if floors:
+        kept = f", not before {durations.words(floors[0])}"
+        lives = [life | {"gone": f"{life['gone']}{kept}"} for life in lives]
+    return lives
 
 
 def _cases(cases: list[tuple[Choice, bool]], choices: int) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 from stream.policies import deadlines, durations
 from stream.policies.model import Operation, Policy, Promise
 from stream.policies.vocabulary import (
-    CERTAIN_CLOCKS,
     MAY_HAVE_FLOOR,
     MEDIA,
     NEVER_STORED,
@@ -28,6 +27,7 @@ from stream.policies.vocabulary import (
     Features,
     MediaKind,
     Place,
+    birth,
 )
 
 Finding = tuple[str, int, str, str]
@@ -66,6 +66,8 @@ def contradictions(policy: Policy) -> Iterator[Finding]:
             yield "contradiction", index, "id", f"expected a letter and a number, other than R1 to R16, got {one.id!r}"
         if one.id in ids[:index]:
             yield "contradiction", index, "id", f"{one.id} is stated twice: keep one"
+        if not any(one.id in row.reading.split(", ") for _, rows in _tables(policy) for row in rows):
+            yield "contradiction", index, "id", f"no row's reading names {one.id}: name it where it was decided"
         for side in (one.a, one.b):
             if not side.clause.startswith(policy.source + " "):
                 said = f"expected both clauses to begin with {policy.source!r}, got {side.clause!r}"
@@ -165,6 +167,14 @@ def bounds(policy: Policy) -> Iterator[Finding]:
             yield "promise", index, key, f"{one.data_class}: {wrong} (clause {one.clause})"
 
 
+def cases(policy: Policy) -> Iterator[Finding]:
+    """A case is one that a user can choose."""
+    for index, one in enumerate(policy.promises):
+        for choice in one.when.choice:
+            if choice not in (*policy.choices, Choice.NONE):
+                yield "promise", index, "when", f"nobody can choose {choice!s} here: add it to `choices`, or delete it"
+
+
 def _bound(one: Promise) -> Iterator[tuple[str, str]]:
     if not one.clocks and one.at_most not in WITHOUT_CLOCK:
         yield "clock", "expected a clock for this to count from, got none"
@@ -214,20 +224,23 @@ def gaps(policy: Policy) -> Iterator[Finding]:
             seen.add(data_class)
             cases = list(_uncovered(policy, data_class))
             if cases:
-                said = f"{operation.name} makes {data_class}, which nothing bounds when {'; '.join(cases)}"
-                hint = f"add a [[promise]] of {data_class} with a clock that must start, such as upload_received"
+                said = f"{operation.name} makes {data_class}, which nothing must end when {'; '.join(cases)}"
+                hint = (
+                    f"a [[promise]] of {data_class} needs {birth(data_class)} among its clocks, the one that must start"
+                )
                 yield "operation", index, "", f"{said} (clause {operation.clause}): {hint}"
 
 
 def _uncovered(policy: Policy, data_class: DataClass) -> Iterator[str]:
     rows = policy.promises_of(data_class)
     for choice, face in product((*policy.choices, Choice.NONE), (True, False)):
-        if not any(_must_end(one) for one in rows if one.when.holds(choice, face=face)):
+        if not any(must_end(one) for one in rows if one.when.holds(choice, face=face)):
             yield f"choice = {choice}, face = {str(face).lower()}"
 
 
-def _must_end(one: Promise) -> bool:
-    return one.at_most in OPEN_ENDED or one.at_most in NEVER_STORED or not CERTAIN_CLOCKS.isdisjoint(one.clocks)
+def must_end(one: Promise) -> bool:
+    """Whether this row ends the thing for certain: by its own clock, or by whoever it is for."""
+    return one.at_most in OPEN_ENDED or one.at_most in NEVER_STORED or birth(one.data_class) in one.clocks
 
 
 def holds(policy: Policy) -> Iterator[Finding]:

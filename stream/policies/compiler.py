@@ -65,6 +65,7 @@ _CHECKS: tuple[Callable[[Policy], Iterable[Finding]], ...] = (
     checks.decisions,
     checks.operations,
     checks.bounds,
+    checks.cases,
     checks.floors,
     checks.gaps,
     checks.holds,

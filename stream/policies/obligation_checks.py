@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stream.policies.checks import Finding
+from stream.policies.checks import Finding, must_end
 from stream.policies.model import Policy
 from stream.policies.obligations import Audience, Occasion, RightName, Standing, Stops, Transfer, Use
-from stream.policies.vocabulary import DataClass
+from stream.policies.vocabulary import Clock, DataClass, birth
+
+_SINGLE = frozenset({"age", "account", "residency", "sharing", "disclosure", "hold"})
 
 
 def records(policy: Policy) -> Iterator[Finding]:
     """What consents, accounts, rights and disclosures bring into being has a promise too."""
     for table, data_class in _recorded(policy):
-        if not policy.promises_of(data_class):
-            said = f"a [[{table}]] makes {data_class}, of which nothing says how long it is kept"
-            yield table, 0, "", f"{said}: add a [[promise]] of {data_class}"
+        rows = policy.promises_of(data_class)
+        # R13: what an account holds stays while it exists, so a cancellation is the end that must come
+        with_account = table == "account" and any(Clock.ACCOUNT_CANCELLED in one.clocks for one in rows)
+        if not with_account and not any(must_end(one) for one in rows):
+            named = f"[{table}]" if table in _SINGLE else f"[[{table}]]"
+            said = f"a {named} makes {data_class}, which nothing must end"
+            yield table, 0, "", f"{said}: add a [[promise]] of {data_class} that counts from {birth(data_class)}"
 
 
 def _recorded(policy: Policy) -> Iterator[tuple[str, DataClass]]:
@@ -26,6 +32,8 @@ def _recorded(policy: Policy) -> Iterator[tuple[str, DataClass]]:
     if policy.account is not None and policy.account.standing is not Standing.NONE:
         yield "account", DataClass.ACCOUNT_PROFILE
         yield "account", DataClass.LOGIN_SECRET
+        if policy.account.verify:
+            yield "account", DataClass.VERIFICATION_CODE
     if policy.disclosure is not None:
         yield "disclosure", DataClass.DISCLOSURE_RECORD
     answered = {RightName.COMPLAINT: DataClass.COMPLAINT, RightName.QUESTION: DataClass.SUPPORT_TICKET}

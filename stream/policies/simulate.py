@@ -20,7 +20,7 @@ from stream.policies import deadlines
 from stream.policies.checks import suggest
 from stream.policies.deadlines import NoPromise
 from stream.policies.model import Policy
-from stream.policies.vocabulary import CERTAIN_CLOCKS, Choice, Clock, DataClass
+from stream.policies.vocabulary import Choice, Clock, DataClass, birth
 
 MADE = "made"
 OF_THE_USER = frozenset(
@@ -113,12 +113,7 @@ def run(policy: Policy, events: Iterable[Event], *, lead_s: float = deadlines.LE
 
 
 def _born(policy: Policy, event: Event, lead_s: float) -> _Thing:
-    clocks = {
-        clock: event.at
-        for one in policy.promises_of(event.data_class)
-        for clock in one.clocks
-        if clock in CERTAIN_CLOCKS
-    }
+    clocks = {birth(event.data_class): event.at}
     life = Life(event.thing, event.data_class, event.at, math.inf, math.inf, "")
     thing = _Thing(event, clocks, life)
     thing.life = _reckoned(policy, thing, lead_s)

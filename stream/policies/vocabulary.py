@@ -154,18 +154,28 @@ class Clock(StrEnum):
     POLICY_EFFECTIVE = "policy_effective"
 
 
-CERTAIN_CLOCKS = frozenset(
-    {
-        Clock.UPLOAD_RECEIVED,
-        Clock.COLLECTED,
-        Clock.REQUEST_RECEIVED,
-        Clock.LOG_EVENT_RECORDED,
-        Clock.ACCESS_MADE,
-        Clock.DISCLOSURE_MADE,
-        Clock.USER_CHOICE_RECORDED,
-    }
-)
-"""R3: these have started by the time the thing exists. Of the others, each may never come."""
+_BIRTH: dict[DataClass, Clock] = {
+    **dict.fromkeys(MEDIA - {DataClass.PUBLIC_CONTENT, DataClass.THIRD_PARTY_SUPPLIED}, Clock.UPLOAD_RECEIVED),
+    DataClass.PROCESSING_RECORD: Clock.UPLOAD_RECEIVED,
+    DataClass.USER_CHOICE: Clock.USER_CHOICE_RECORDED,
+    DataClass.SUPPORT_TICKET: Clock.REQUEST_RECEIVED,
+    DataClass.RIGHTS_REQUEST: Clock.REQUEST_RECEIVED,
+    DataClass.COMPLAINT: Clock.REQUEST_RECEIVED,
+    DataClass.OPERATION_LOG: Clock.LOG_EVENT_RECORDED,
+    DataClass.NETWORK_SECURITY_LOG: Clock.LOG_EVENT_RECORDED,
+    DataClass.INCIDENT_RECORD: Clock.LOG_EVENT_RECORDED,
+    DataClass.ACCESS_RECORD: Clock.ACCESS_MADE,
+    DataClass.DISCLOSURE_RECORD: Clock.DISCLOSURE_MADE,
+    DataClass.LEGAL_HOLD: Clock.LEGAL_HOLD_OPENED,
+}
+
+
+def birth(data_class: str) -> Clock:
+    """The clock that has started when such a thing is there (R3); of all others, each may never come.
+
+    What is made of uploads counts from theirs.
+    """
+    return _BIRTH.get(DataClass(data_class), Clock.COLLECTED)
 
 
 class Choice(StrEnum):

@@ -178,7 +178,7 @@ def test_what_is_wrong_is_said_with_its_line(old, new, said):
 
 def test_a_gap_names_the_operation_the_class_and_the_case():
     message = complaint('"result_image", "face_feature"', '"face_feature"')
-    assert "demo.toml:13: anime makes result_image, which nothing bounds" in message
+    assert "demo.toml:13: anime makes result_image, which nothing must end" in message
     message = complaint('at_most = "24 h"', 'at_most = "24 h"\nwhen = { choice = ["save"] }')
     assert "choice = none, face = true" in message
     assert "choice = save" not in message
@@ -186,8 +186,8 @@ def test_a_gap_names_the_operation_the_class_and_the_case():
 
 def test_a_clock_that_may_never_start_is_not_enough():
     message = complaint('clock = ["upload_received"]', 'clock = ["generation_completed"]')
-    assert "upload_image, which nothing bounds" in message
-    assert "a clock that must start, such as upload_received" in message
+    assert "upload_image, which nothing must end" in message
+    assert "a [[promise]] of upload_image needs upload_received among its clocks" in message
 
 
 def test_a_floor_is_refused_on_media_and_above_a_ceiling():
@@ -399,7 +399,10 @@ reading = "the shorter"
         compiled(unread + read + stated + stated)
     with pytest.raises(BadPolicy, match="expected both clauses to begin with '900'"):
         compiled(unread + read + stated.replace("900 §7", "901 §7"))
-    parted = unread.replace('at_most = "24 h"', 'at_most = "24 h"\nwhen = { choice = ["discard", "none"] }')
+    parted = unread.replace('["save"]', '["save", "discard"]')
+    parted = parted.replace('at_most = "24 h"', 'at_most = "24 h"\nwhen = { choice = ["discard", "none"] }')
+        'at_most = "24 h"', 'at_most = "24 h"\nwhen = { choice = ["discard", "none"] }'
+    )
     whole = CLASH.replace('["result_image"]', '["upload_image", "result_image", "face_feature", "processing_record"]')
     assert compiled(parted + whole.replace("at_most", 'when = { choice = ["save"] }\nat_most'))
 
@@ -475,3 +478,46 @@ def test_the_manual_knows_every_word_that_a_policy_may_say():
     missing += sorted(key for key in tables if key not in MANUAL)
     assert not missing
     assert all(f"| R{n} |" in MANUAL for n in range(1, 17))
+
+
+@pytest.mark.parametrize("clock", ["collected", "request_received", "log_event_recorded", "generation_completed"])
+def test_only_a_classs_own_clock_must_start(clock):
+    """A slip in a clock's name must not make an endless upload look bounded."""
+    message = complaint('clock = ["upload_received"]', f'clock = ["{clock}"]')
+    assert "anime makes upload_image, which nothing must end" in message
+
+
+def test_a_case_that_nobody_can_choose_is_refused():
+    message = complaint('at_most = "24 h"', 'at_most = "24 h"\nwhen = { choice = ["discard"] }')
+    assert "nobody can choose discard here" in message
+
+
+def test_a_contradiction_that_no_row_follows_is_refused():
+    stated = """
+[[contradiction]]
+id = "A1"
+a = { clause = "900 §4", says = "a day" }
+b = { clause = "900 §7", says = "ten days" }
+reading = "the shorter"
+"""
+    with pytest.raises(BadPolicy, match="no row's reading names A1"):
+        compiled(GOOD + stated)
+
+
+def test_a_code_that_is_sent_needs_a_promise():
+    account = """
+[account]
+standing = "optional"
+fields = ["email"]
+required = ["email"]
+verify = ["email"]
+clause = "900 §3"
+
+[[promise]]
+of = ["account_profile", "login_secret"]
+clock = ["account_cancelled"]
+at_most = "10 d"
+clause = "900 §3"
+"""
+    with pytest.raises(BadPolicy, match=r"a \[account\] makes verification_code, which nothing must end"):
+        compiled(GOOD + account)

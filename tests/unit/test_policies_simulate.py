@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stream.policies import compiler, deadlines
 from stream.policies.calendar import DAY_S, add_months
 from stream.policies.simulate import MADE, BadEvents, Event, read, run
-from stream.policies.vocabulary import CERTAIN_CLOCKS, Clock, DataClass
+from stream.policies.vocabulary import Clock, DataClass, birth
 
 POLICIES = compiler.load_all("")
 EXAMPLES = Path(__file__).parents[1] / "policies" / "events"
@@ -45,12 +45,7 @@ def test_nothing_outlives_its_earliest_ceiling_nor_dies_before_its_floor(app, ev
             continue
         assert life.floor <= life.gone_at
         assert life.due <= life.gone_at
-        born = {
-            clock: made.at
-            for row in policy.promises_of(life.data_class)
-            for clock in row.clocks
-            if clock in CERTAIN_CLOCKS
-        }
+        born = {birth(life.data_class): made.at}
         first = deadlines.ceiling(policy, made.data_class, choice=made.choice, has_face=made.face, clocks=born).at
         assert life.gone_at <= max(first, life.floor)
         for row in policy.promises_of(life.data_class):  # whichever of its clocks came while it lived
