@@ -176,16 +176,18 @@ async def confirm_address(
     before = await _handles(core, request, app, name, secret)
     handle = core.mint.login(tenant, app, _normal(told.address))
     ask = asks.ConfirmAddress(tenant, app, name, secret, handle, told.code)
+    look = msgspec.structs.replace(ask, only_look=True)
+    await core.client.ask(core.mint.place(tenant, name), look, asks.CentreView)  # who has no code moves no alias
     if handle != name and handle not in before:  # first the way there: until the account agrees, it opens nothing
         await _alias(core, request, app, handle, name)
     try:
         view = await core.client.ask(core.mint.place(tenant, name), ask, asks.CentreView)
     except MayflyError:
         if handle != name and handle not in before:
-            await _alias(core, request, app, handle, "")
+            await _alias(core, request, app, handle, "", mine=name)
         raise
     for old in before - _of(core, request, app, view.fields) - {name}:
-        await _alias(core, request, app, old, "")
+        await _alias(core, request, app, old, "", mine=name)
     return Response(view, headers=_NO_STORE)
 
 
@@ -206,7 +208,7 @@ async def leave(
     ask = asks.Leave(request.user.id, app, name, secret, told.password)
     view = await core.client.ask(core.mint.place(request.user.id, name), ask, RequestView)
     for handle in aliases:
-        await _alias(core, request, app, handle, "")
+        await _alias(core, request, app, handle, "", mine=name)
     return view
 
 
@@ -240,8 +242,8 @@ async def _name(core: Core, request: Call, app: str, handle: str) -> str:
     return (await core.client.ask(core.mint.place(request.user.id, handle), ask, asks.Resolved)).name
 
 
-async def _alias(core: Core, request: Call, app: str, handle: str, name: str) -> None:
-    ask = asks.PutAlias(request.user.id, app, handle, name)
+async def _alias(core: Core, request: Call, app: str, handle: str, name: str, *, mine: str = "") -> None:
+    ask = asks.PutAlias(request.user.id, app, handle, name, mine)
     await core.client.ask(core.mint.place(request.user.id, handle), ask, Done)
 
 

@@ -81,10 +81,15 @@ async def resolve(estate: Estate, ask: asks.Resolve) -> asks.Resolved:
 
 
 async def put_alias(estate: Estate, ask: asks.PutAlias) -> api.Done:
-    """Written before the account says that this is its address: until then nobody signs in by it."""
+    """Written before the account says that this is its address: until then nobody signs in by it.
+
+    Only for who has proven the address: whoever it led to before is led there no more.
+    """
     await estate.book.complete()
     who = (ask.tenant, ask.app, ask.handle)
     found = _alias(estate, who)
+    if not ask.name and found is not None and records.value(found) != Alias(ask.mine):
+        return api.Done(at=estate.now())  # an address that somebody only claims may be another's: it stays theirs
     change = Change()
     if _account(estate, who) is not None:
         raise codes.WrongCode("expected the code that was sent last: ask for another")  # and nothing of whose it is
@@ -117,12 +122,15 @@ async def new_address(estate: Estate, ask: asks.NewAddress) -> asks.Sent:
 async def confirm_address(estate: Estate, ask: asks.ConfirmAddress) -> asks.CentreView:
     """The account's address is another one: the one before no longer signs in."""
     await _session(estate, ask)
-    pending = estate.codes.take((ask.tenant, ask.app, ask.name + _ADDRESS), ask.code, estate.now())
+    who = (ask.tenant, ask.app, ask.name + _ADDRESS)
+    pending = (estate.codes.look if ask.only_look else estate.codes.take)(who, ask.code, estate.now())
     subject = _subject(estate, ask)
     profile, _ = _records(estate, subject)
     said = records.value(profile) if profile is not None else None
     if profile is None or not isinstance(said, Profile) or not _leads(estate, ask, pending.fields):
         raise codes.WrongCode("expected the code that was sent last: ask for another")
+    if ask.only_look:
+        return _centre(estate, subject)
     change = Change()
     fields = said.fields | pending.fields
     records.rewrite(estate, change, profile, Profile(fields=fields, verified_at=estate.now()))
@@ -168,7 +176,7 @@ async def login(estate: Estate, ask: asks.Login) -> asks.Session:
     estate.codes.check(who, now)
     found = _account(estate, who)
     encoded = found[1].hash if found is not None else ""
-    right = await passwords.matches(encoded, ask.password)
+    right = await passwords.matches(encoded, accounts.spelled(ask.password))
     if not right or (found := _account(estate, who)) is None or not _may_take(estate, who, ask.handle):
         estate.codes.failed(who, now)
         raise _not_signed_in()
@@ -210,9 +218,7 @@ async def amend(estate: Estate, ask: asks.Amend) -> asks.CentreView:
     hashed = ""
     if ask.password:
         fresh = accounts.password(ask.password)
-        if not await passwords.matches(secret.hash, ask.old_password):
-            estate.codes.failed((ask.tenant, ask.app, ask.name), estate.now())
-            raise _not_signed_in()
+        await _known(estate, ask, secret, ask.old_password)
         hashed = await passwords.hashed(fresh)
         asset, secret = await _session(estate, ask)  # it may have ended meanwhile
     change = Change()
@@ -229,9 +235,7 @@ async def amend(estate: Estate, ask: asks.Amend) -> asks.CentreView:
 async def leave(estate: Estate, ask: asks.Leave, withdraw: rights.Withdraw) -> RequestView:
     """Cancelled, for good: media, records and the account itself go at once, which is never later than promised."""
     _, secret = await _session(estate, ask)
-    if not await passwords.matches(secret.hash, ask.password):
-        estate.codes.failed((ask.tenant, ask.app, ask.name), estate.now())
-        raise _not_signed_in()
+    await _known(estate, ask, secret, ask.password)
     opened = OpenRequest(ask.tenant, ask.app, ask.name, RightName.CANCEL_ACCOUNT)
     view = await rights.open_request(estate, opened, withdraw)
     if view.state == RequestState.PENDING:
@@ -322,6 +326,15 @@ async def _session(estate: Estate, ask: _Signed) -> tuple[Asset, Secret]:
     if found is None or until <= estate.now():
         raise _not_signed_in()
     return found
+
+
+async def _known(estate: Estate, ask: asks.Amend | asks.Leave, secret: Secret, password: str) -> None:
+    """The password proves who asks: a session that was stolen guesses no more often than a stranger does."""
+    who = (ask.tenant, ask.app, ask.name)
+    estate.codes.check(who, estate.now())
+    if not await passwords.matches(secret.hash, accounts.spelled(password)):
+        estate.codes.failed(who, estate.now())
+        raise _not_signed_in()
 
 
 def _subject(estate: Estate, ask: asks.Centre | asks.Amend | asks.ConfirmAddress) -> Subject:

@@ -23,12 +23,13 @@ class Resolve(_Quiet, frozen=True):
 
 
 class PutAlias(_Quiet, frozen=True):
-    """From now on this address leads to that account; with an empty name, to none. → Done."""
+    """From now on this address leads to that account; with an empty name, to `mine` no more. → Done."""
 
     tenant: str
     app: str
     handle: str
     name: str
+    mine: str = ""  # whose alias is taken back; another account's stays
 
 
 class NewAddress(_Quiet, frozen=True):
@@ -51,6 +52,7 @@ class ConfirmAddress(_Quiet, frozen=True):
     secret: bytes
     handle: str
     code: str
+    only_look: bool = False  # is it the right one? It stays good, and nothing changes
 
 
 class Register(_Quiet, frozen=True):

@@ -75,14 +75,19 @@ class Codes:
 
     def take(self, who: tuple[str, str, str], code: str, now: float) -> Pending:
         """What waited for this code, which is used up by that. Raises WrongCode."""
+        pending = self.look(who, code, now)
+        del self._waiting[who]
+        return pending
+
+    def look(self, who: tuple[str, str, str], code: str, now: float) -> Pending:
+        """What waits for this code, which stays good. A wrong one counts as a try. Raises WrongCode."""
         pending = self._waiting.get(who)
         good = pending is not None and pending.until > now and pending.tries < TRIES
-        if pending is not None:
-            pending.tries += 1
         expected = pending.code if pending is not None else new()
         if not hmac.compare_digest(expected.encode(), code.encode()) or not good or pending is None:
+            if pending is not None:
+                pending.tries += 1
             raise WrongCode("expected the code that was sent last: ask for another")
-        del self._waiting[who]
         return pending
 
 

@@ -112,6 +112,11 @@ def password(text: str) -> str:
     """The password, if it is long enough. Raises WeakPassword."""
     if not MIN_PASSWORD <= len(text) <= MAX_PASSWORD:
         raise WeakPassword(f"expected a password of {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    return spelled(text)
+
+
+def spelled(text: str) -> str:
+    """A password as it is hashed: one spelling, whichever keyboard it was typed on."""
     return unicodedata.normalize("NFKC", text)
 
 

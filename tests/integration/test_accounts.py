@@ -43,6 +43,13 @@ def refused(answer: httpx.Response, status: int, kind: str) -> None:
     assert (answer.status_code, answer.json()["type"]) == (status, f"urn:mayfly:problem:{kind}"), answer.text
 
 
+async def registered(client: Client, mailbox: Mailbox, address: str) -> str:
+    await good(client, "POST", "accounts", fields={"email": address}, password=PASSWORD)
+    code = await mailbox.code_for(address)
+    session = await good(client, "POST", "accounts/confirm", address=address, code=code)
+    return str(session["session"])
+
+
 async def test_an_account_from_its_first_code_to_its_end(client: Client, mailbox: Mailbox) -> None:
     fields = {"email": "Ann@Example.org", "name": "Ann", "date_of_birth": "1990-12-31"}
     await good(client, "POST", "accounts", fields=fields, password=PASSWORD)
@@ -77,6 +84,10 @@ async def test_an_account_from_its_first_code_to_its_end(client: Client, mailbox
     refused(await call(client, "POST", "sessions", address=ANN, password=PASSWORD), 403, "not-signed-in")
     again = await good(client, "POST", "sessions", address=NEW, password=PASSWORD)
     assert again["subject"] == subject
+
+    bob, theirs = await registered(client, mailbox, "bob@example.org"), {"address": NEW, "code": "000000"}
+    refused(await call(client, "POST", "account/address/confirm", bob, **theirs), 403, "wrong-code")
+    assert (await good(client, "POST", "sessions", address=NEW, password=PASSWORD))["subject"] == subject
 
     await good(client, "POST", "sessions/end?everywhere=true", again["session"])
     refused(await call(client, "GET", "account", session["session"]), 403, "not-signed-in")

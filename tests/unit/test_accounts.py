@@ -150,6 +150,29 @@ class TestSigningIn:
         desk.clock.moment += 3601
         assert (await login(desk)).subject
 
+    async def test_a_stolen_session_guesses_no_more_passwords_than_a_stranger(self, desk: Desk) -> None:
+        session = await registered(desk)
+        for _ in range(SENDS):
+            with pytest.raises(NotSignedIn):
+                await verified_soon(desk, asks.Leave(TENANT, APP, session.subject, session.secret, "a wrong one"))
+        with pytest.raises(TooManyTries):
+            await verified_soon(desk, asks.Leave(TENANT, APP, session.subject, session.secret, PASSWORD))
+        ask = asks.Amend(TENANT, APP, session.subject, session.secret, {}, "another password", PASSWORD)
+        with pytest.raises(TooManyTries):
+            await verified_soon(desk, ask)
+
+    async def test_a_password_is_one_however_it_is_typed(self, desk: Desk) -> None:
+        wide, plain = "\uff50\uff41\uff53\uff53word caf\u0065\u0301", "password caf\u00e9"
+        session = await registered(desk, password=wide)
+        for typed in (wide, plain):
+            assert (await login(desk, password=typed)).subject == session.subject
+        ask = asks.Amend(TENANT, APP, session.subject, session.secret, {}, "another password", wide)
+        await verified_soon(desk, ask)
+        view = await verified_soon(
+            desk, asks.Leave(TENANT, APP, session.subject, session.secret, "another\u00a0password")
+        )
+        assert view.state == "completed"
+
     async def test_a_session_ends_by_itself(self, desk: Desk) -> None:
         session = await registered(desk)
         desk.clock.moment = session.until
@@ -186,7 +209,10 @@ class TestAnotherAddress:
         with pytest.raises(NotSignedIn):  # not before it is proven
             await login(desk, "ann@new.example", name=session.subject)
         code = desk.sent[-1][-1]
-        await desk.ask(asks.ConfirmAddress(TENANT, APP, session.subject, session.secret, there, code))
+        for only_look in (True, False):
+            ask = asks.ConfirmAddress(TENANT, APP, session.subject, session.secret, there, code, only_look)
+            view = await desk.ask(ask)
+            assert view.fields["email"] == ("ann@example.org" if only_look else "ann@new.example")
         return session
 
     async def test_the_new_one_signs_in_and_the_old_one_does_not(self, desk: Desk) -> None:
@@ -213,11 +239,31 @@ class TestAnotherAddress:
         with pytest.raises(WrongCode):
             await desk.ask(asks.PutAlias(TENANT, APP, other.subject, session.subject))
 
+    async def test_an_alias_that_leads_to_another_is_not_taken_back(self, desk: Desk) -> None:
+        ann = await self.moved(desk)
+        there = handle(desk, "ann@new.example")
+        for stranger in ("", handle(desk, "bob@example.org")):
+            await desk.ask(asks.PutAlias(TENANT, APP, there, "", stranger))
+        assert (await login(desk, "ann@new.example", name=ann.subject)).subject == ann.subject
+        assert (await desk.ask(asks.Resolve(TENANT, APP, there))).name == ann.subject
+
+    async def test_who_looks_with_a_wrong_code_uses_up_a_try(self, desk: Desk) -> None:
+        session = await registered(desk)
+        there = handle(desk, "ann@new.example")
+        ask = asks.NewAddress(TENANT, APP, session.subject, session.secret, "email", "ann@new.example")
+        await verified_soon(desk, ask)
+        for _ in range(TRIES):
+            with pytest.raises(WrongCode):
+                await desk.ask(asks.ConfirmAddress(TENANT, APP, session.subject, session.secret, there, "x", True))
+        code = desk.sent[-1][-1]
+        with pytest.raises(WrongCode):
+            await desk.ask(asks.ConfirmAddress(TENANT, APP, session.subject, session.secret, there, code, True))
+
     async def test_an_alias_can_be_taken_back(self, desk: Desk) -> None:
         session = await registered(desk)
         there = handle(desk, "ann@new.example")
         await desk.ask(asks.PutAlias(TENANT, APP, there, session.subject))
-        await desk.ask(asks.PutAlias(TENANT, APP, there, ""))
+        await desk.ask(asks.PutAlias(TENANT, APP, there, "", session.subject))
         await desk.heard()
         assert (await desk.ask(asks.Resolve(TENANT, APP, there))).name == there
         assert (TENANT, APP, there) not in desk.book.subjects
