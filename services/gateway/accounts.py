@@ -24,6 +24,7 @@ from services.gateway.openapi import (
     AddressOperation,
     AmendOperation,
     CodeOperation,
+    ConfirmOperation,
     LeaveOperation,
     LoginOperation,
     RegisterOperation,
@@ -75,16 +76,16 @@ async def register(request: Call, core: NamedDependency[Core], app: AppName, bod
 @post(
     "/{app:str}/accounts/confirm",
     name="confirm",
-    operation_class=CodeOperation,
+    operation_class=ConfirmOperation,
     status_code=HTTPStatus.CREATED,
     summary="Prove the address with the code",
 )
 async def confirm(request: Call, core: NamedDependency[Core], app: AppName, body: RawBody) -> Response[SessionView]:
-    """The account is there, and signed in."""
-    told = bodies.decode(body, bodies.CodeBody)
+    """The account is there, and signed in. The password ties the code to who registered: others may use an address."""
+    told = bodies.decode(body, bodies.ConfirmBody)
     handle = core.mint.login(request.user.id, app, _normal(told.address))
     name = await _name(core, request, app, handle)
-    ask = asks.Confirm(request.user.id, app, name, handle, told.code)
+    ask = asks.Confirm(request.user.id, app, name, handle, told.code, told.password)
     session = await core.client.ask(core.mint.place(request.user.id, name), ask, asks.Session)
     return Response(_view(session), status_code=HTTPStatus.CREATED, headers=_NO_STORE)
 

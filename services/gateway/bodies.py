@@ -130,6 +130,14 @@ class CodeBody(_Quiet, frozen=True, forbid_unknown_fields=True):
     code: Annotated[str, msgspec.Meta(max_length=16)]
 
 
+class ConfirmBody(_Quiet, frozen=True, forbid_unknown_fields=True):
+    """The address, the code that came to it, and the password that the registration gave."""
+
+    address: _Private
+    code: Annotated[str, msgspec.Meta(max_length=16)]
+    password: _Private
+
+
 class LoginBody(_Quiet, frozen=True, forbid_unknown_fields=True):
     """Email address or telephone number, and the password."""
 

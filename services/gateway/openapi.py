@@ -85,8 +85,16 @@ class RegisterOperation(Operation):
 
 
 @dataclass
+class ConfirmOperation(Operation):
+    """`POST …/accounts/confirm`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json_body(bodies.ConfirmBody)
+
+
+@dataclass
 class CodeOperation(Operation):
-    """`POST …/confirm`."""
+    """`POST …/account/address/confirm`."""
 
     def __post_init__(self) -> None:
         self.request_body = _json_body(bodies.CodeBody)

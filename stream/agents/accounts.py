@@ -152,8 +152,15 @@ async def confirm(estate: Estate, ask: asks.Confirm) -> asks.Session:
     """The address is proven: the account is there, and signed in. Whoever had it before proves it anew by that."""
     await estate.book.complete()
     who, now = (ask.tenant, ask.app, ask.name), estate.now()
-    pending = estate.codes.take(who, ask.code, now)
-    if not _leads(estate, ask, pending.fields) or not _may_take(estate, who, ask.handle):
+    pending = estate.codes.look(who, ask.code, now)
+    if not await passwords.matches(pending.password_hash, accounts.spelled(ask.password)):
+        pending.tries += 1  # a stranger registered this address, and its owner read the code: not with that password
+        raise codes.WrongCode("expected the code that was sent last: ask for another")
+    if (
+        estate.codes.take(who, ask.code, now) is not pending
+        or not _leads(estate, ask, pending.fields)
+        or not _may_take(estate, who, ask.handle)
+    ):
         raise codes.WrongCode("expected the code that was sent last: ask for another")
     change = Change()
     subject = jobs_of.subject(estate, change, tenant=ask.tenant, app=ask.app, name=ask.name)

@@ -68,13 +68,14 @@ class Register(_Quiet, frozen=True):
 
 
 class Confirm(_Quiet, frozen=True):
-    """The code that came. → Session."""
+    """The code that came, and the password that was given with the registration. → Session."""
 
     tenant: str
     app: str
     name: str
     handle: str
     code: str
+    password: str = ""
 
 
 class Login(_Quiet, frozen=True):

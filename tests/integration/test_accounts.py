@@ -46,16 +46,18 @@ def refused(answer: httpx.Response, status: int, kind: str) -> None:
 async def registered(client: Client, mailbox: Mailbox, address: str) -> str:
     await good(client, "POST", "accounts", fields={"email": address}, password=PASSWORD)
     code = await mailbox.code_for(address)
-    session = await good(client, "POST", "accounts/confirm", address=address, code=code)
+    session = await good(client, "POST", "accounts/confirm", address=address, code=code, password=PASSWORD)
     return str(session["session"])
 
 
 async def test_an_account_from_its_first_code_to_its_end(client: Client, mailbox: Mailbox) -> None:
     fields = {"email": "Ann@Example.org", "name": "Ann", "date_of_birth": "1990-12-31"}
     await good(client, "POST", "accounts", fields=fields, password=PASSWORD)
-    refused(await call(client, "POST", "accounts/confirm", address=ANN, code="000000"), 403, "wrong-code")
+    refused(
+        await call(client, "POST", "accounts/confirm", address=ANN, code="000000", password=PASSWORD), 403, "wrong-code"
+    )
     code = await mailbox.code_for(ANN)
-    session = await good(client, "POST", "accounts/confirm", address=ANN, code=code)
+    session = await good(client, "POST", "accounts/confirm", address=ANN, code=code, password=PASSWORD)
     subject = session["subject"]
 
     view = await client.done(subject, choice="")
@@ -102,7 +104,9 @@ async def test_an_account_from_its_first_code_to_its_end(client: Client, mailbox
 
     await good(client, "POST", "accounts", fields={"email": ANN}, password=PASSWORD)  # and may come back
     code = await mailbox.code_for(ANN)
-    assert (await good(client, "POST", "accounts/confirm", address=ANN, code=code))["subject"] == subject
+    assert (await good(client, "POST", "accounts/confirm", address=ANN, code=code, password=PASSWORD))[
+        "subject"
+    ] == subject
 
 
 async def test_what_is_asked_badly_is_refused(client: Client) -> None:

@@ -47,7 +47,7 @@ async def registered(desk: Desk, address: str = "ann@example.org", password: str
     ask = asks.Register(TENANT, APP, name, name, {"email": address}, password, "email")
     await verified_soon(desk, ask)
     code = desk.sent[-1][-1]  # type: ignore[attr-defined]
-    return await verified_soon(desk, asks.Confirm(TENANT, APP, name, name, code))  # type: ignore[return-value]
+    return await verified_soon(desk, asks.Confirm(TENANT, APP, name, name, code, password))  # type: ignore[return-value]
 
 
 async def login(desk: Desk, address: str = "ann@example.org", password: str = PASSWORD, name: str = "") -> asks.Session:
@@ -64,12 +64,23 @@ class TestRegistering:
         assert not dict(desk.ledger.items())
         assert desk.sent[0][:3] == ("email", "ann@example.org", "Genzo")
         with pytest.raises(WrongCode):
-            await verified_soon(desk, asks.Confirm(TENANT, APP, name, name, "x"))
+            await verified_soon(desk, asks.Confirm(TENANT, APP, name, name, "x", PASSWORD))
         assert not dict(desk.ledger.items())
-        session = await verified_soon(desk, asks.Confirm(TENANT, APP, name, name, desk.sent[0][-1]))
+        session = await verified_soon(desk, asks.Confirm(TENANT, APP, name, name, desk.sent[0][-1], PASSWORD))
         assert session.subject == name
         with pytest.raises(WrongCode):  # a code is good once
-            await verified_soon(desk, asks.Confirm(TENANT, APP, name, name, desk.sent[0][-1]))
+            await verified_soon(desk, asks.Confirm(TENANT, APP, name, name, desk.sent[0][-1], PASSWORD))
+
+    async def test_whoever_reads_the_code_of_a_strangers_registration_confirms_nothing(self, desk: Desk) -> None:
+        name = handle(desk, "ann@example.org")
+        for password in (PASSWORD, "a stranger's one"):  # the stranger's is the latest
+            ask = asks.Register(TENANT, APP, name, name, {"email": "ann@example.org"}, password, "email")
+            await verified_soon(desk, ask)
+        latest = desk.sent[-1][-1]
+        with pytest.raises(WrongCode):
+            await verified_soon(desk, asks.Confirm(TENANT, APP, name, name, latest, PASSWORD))
+        assert not dict(desk.ledger.items())
+        assert (await registered(desk)).subject == name
 
     async def test_nothing_of_the_address_or_the_password_is_in_clear(self, desk: Desk) -> None:
         await registered(desk)
@@ -88,9 +99,9 @@ class TestRegistering:
         ann, bob = handle(desk, "ann@example.org"), handle(desk, "bob@example.org")
         await verified_soon(desk, asks.Register(TENANT, APP, bob, bob, {"email": "ann@example.org"}, PASSWORD, "email"))
         with pytest.raises(WrongCode):
-            await verified_soon(desk, asks.Confirm(TENANT, APP, bob, bob, desk.sent[0][-1]))
+            await verified_soon(desk, asks.Confirm(TENANT, APP, bob, bob, desk.sent[0][-1], PASSWORD))
         with pytest.raises(WrongCode):
-            await verified_soon(desk, asks.Confirm(TENANT, APP, ann, ann, desk.sent[0][-1]))
+            await verified_soon(desk, asks.Confirm(TENANT, APP, ann, ann, desk.sent[0][-1], PASSWORD))
 
     @pytest.mark.parametrize(
         ("app", "fields", "channel", "error"),
@@ -230,7 +241,7 @@ class TestAnotherAddress:
             desk, asks.Register(TENANT, APP, old, old, {"email": "ann@example.org"}, "stolen password", "email")
         )
         with pytest.raises(WrongCode):
-            await verified_soon(desk, asks.Confirm(TENANT, APP, old, old, desk.sent[-1][-1]))
+            await verified_soon(desk, asks.Confirm(TENANT, APP, old, old, desk.sent[-1][-1], "stolen password"))
         assert (await login(desk, "ann@new.example", name=session.subject)).subject == session.subject
 
     async def test_an_alias_takes_nobodys_account(self, desk: Desk) -> None:
