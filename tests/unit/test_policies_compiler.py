@@ -401,8 +401,6 @@ reading = "the shorter"
         compiled(unread + read + stated.replace("900 §7", "901 §7"))
     parted = unread.replace('["save"]', '["save", "discard"]')
     parted = parted.replace('at_most = "24 h"', 'at_most = "24 h"\nwhen = { choice = ["discard", "none"] }')
-        'at_most = "24 h"', 'at_most = "24 h"\nwhen = { choice = ["discard", "none"] }'
-    )
     whole = CLASH.replace('["result_image"]', '["upload_image", "result_image", "face_feature", "processing_record"]')
     assert compiled(parted + whole.replace("at_most", 'when = { choice = ["save"] }\nat_most'))
 
