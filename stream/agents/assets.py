@@ -59,7 +59,7 @@ def make(
 ) -> tuple[Asset, Key]:
     """Row before object: a pending asset and its key, in the page of its class's final ceiling. Raises TooShort."""
     policy = estate.policy(app)
-    line = _line(estate, app, data_class, body, clocks, page=True)
+    line = _line(estate, app, data_class, body, clocks, made_at=estate.now(), page=True)
     if line.due <= estate.now():
         raise TooShort(f"expected more than {estate.rules.lead_s:.0f} s until {line.clause} comes due")
     asset_id = estate.mint.mint(Kind.ASSET, body.tenant, estate.partition)
@@ -96,14 +96,15 @@ def started(asset: Asset) -> float:
 def immediately(estate: Estate, asset: Asset, clocks: Mapping[Clock, float]) -> bool:
     """Whether, with these clocks started, the asset must go in this very step (R7)."""
     assert asset.body is not None
-    return _line(estate, asset.head.app, asset.head.data_class, asset.body, clocks).ceiling <= estate.now()
+    head = asset.head
+    return _line(estate, head.app, head.data_class, asset.body, clocks, made_at=head.created_at).ceiling <= estate.now()
 
 
 def reckon(estate: Estate, asset: Asset, clocks: Mapping[Clock, float], *, data_class: str = "") -> Asset:
     """The asset with its deadline as these clocks have it, never later than before (R1, R4)."""
     assert asset.body is not None
     data_class = data_class or asset.head.data_class
-    found = _reading(estate, asset.head.app, data_class, asset.body, clocks)
+    found = _reading(estate, asset.head.app, data_class, asset.body, clocks, made_at=asset.head.created_at)
     line = deadlines.deadline(found, lead_s=estate.rules.lead_s)
     ceiling, due, clause = asset.head.ceiling, asset.head.due, asset.head.clause
     if line.ceiling < ceiling:
@@ -213,11 +214,12 @@ def owned(estate: Estate, job: Job) -> list[Asset]:
 
 
 def _reading(
-    estate: Estate, app: str, data_class: str, body: AssetBody, clocks: Mapping[Clock, float]
+    estate: Estate, app: str, data_class: str, body: AssetBody, clocks: Mapping[Clock, float], *, made_at: float
 ) -> deadlines.Ceiling:
-    return deadlines.ceiling(
+    return deadlines.binding(
         estate.policy(app),
         data_class,
+        collected_at=min((made_at, *clocks.values())),  # R10: what it was made from may have been promised less
         choice=body.choice,
         has_face=body.has_face,
         clocks=clocks,
@@ -226,9 +228,15 @@ def _reading(
 
 
 def _line(
-    estate: Estate, app: str, data_class: str, body: AssetBody, clocks: Mapping[Clock, float], *, page: bool = False
+    estate: Estate,
+    app: str,
+    data_class: str,
+    body: AssetBody,
+    clocks: Mapping[Clock, float],
+    *,
+    made_at: float,
+    page: bool = False,
 ) -> deadlines.Deadline:
     width_s = deadlines.bucket_width_s(estate.policy(app), data_class) if page else 1
-    return deadlines.deadline(
-        _reading(estate, app, data_class, body, clocks), lead_s=estate.rules.lead_s, width_s=width_s
-    )
+    found = _reading(estate, app, data_class, body, clocks, made_at=made_at)
+    return deadlines.deadline(found, lead_s=estate.rules.lead_s, width_s=width_s)

@@ -166,7 +166,9 @@ def stop(estate: Estate, change: Change, policy: Policy, subject_id: str, rests:
 
 def _goes(estate: Estate, change: Change, policy: Policy, asset: Asset, rests: Rests) -> bool:
     """Whether it goes now; where its promise gives it a while, that shorter deadline is written."""
-    counted = any(Clock.CONSENT_WITHDRAWN in one.clocks for one in policy.promises_of(asset.head.data_class))
+    binding = policy.binding(asset.head.created_at)
+    rows = (row for one in binding for row in one.promises_of(asset.head.data_class))
+    counted = any(Clock.CONSENT_WITHDRAWN in row.clocks for row in rows)
     if not counted or asset.body is None or asset.head.state in _GOING or not rests(_under(estate, policy, asset)):
         return False
     clocks = {Clock.CONSENT_WITHDRAWN: estate.now()}

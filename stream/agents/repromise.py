@@ -9,22 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import msgspec
+
 from stream.agents import assets, records
-from stream.agents.book import Asset
+from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
 from stream.agents.slices import Slices
 from stream.audit.receipts import Cause
 from stream.events.rows import AssetState, JobState, Promised, rows
 from stream.ids import Kind
 from stream.ledger import Change
+from stream.policies import deadlines
 from stream.policies.deadlines import NoPromise
-from stream.policies.vocabulary import Clock
+from stream.policies.vocabulary import Clock, DataClass
 
 log = logging.getLogger(__name__)
 
 KEY = b"promised"
 BATCH = 500
 
+_KINDS = (Kind.ASSET.value.encode(), Kind.JOB.value.encode())
 _LIVING = frozenset({AssetState.PENDING, AssetState.STORED})
 
 
@@ -35,12 +39,15 @@ async def run(estate: Estate) -> None:
     if not changed:
         return
     slices, change, shorter = Slices(), Change(), 0
-    for key in [key for key, _ in estate.ledger.items() if key.startswith(Kind.ASSET.value.encode())]:
+    for key in [key for key, _ in estate.ledger.items() if key.startswith(_KINDS)]:
         if slices.over():
             await asyncio.sleep(0)
-        asset = estate.book.asset(key.decode())
-        if asset is not None and asset.head.app in changed and reckon_again(estate, change, asset):
-            shorter += 1
+        if key.startswith(Kind.JOB.value.encode()):
+            job = estate.book.job(key.decode())
+            shorter += job is not None and job.head.app in changed and reckon_job(estate, change, job)
+        else:
+            asset = estate.book.asset(key.decode())
+            shorter += asset is not None and asset.head.app in changed and reckon_again(estate, change, asset)
         if len(change.rows) >= BATCH:
             estate.commit(change)
             await estate.ledger.barrier()
@@ -75,17 +82,43 @@ def reckon_again(estate: Estate, change: Change, asset: Asset) -> bool:
     return True
 
 
+def reckon_job(estate: Estate, change: Change, job: Job) -> bool:
+    """Whether its record goes sooner under the policy in force: a job that still waits or runs then ends (R8)."""
+    if job.body is None:
+        return False
+    try:
+        found = deadlines.ceiling(
+            estate.policy(job.head.app),
+            DataClass.PROCESSING_RECORD,
+            choice=job.body.choice,
+            has_face=None,
+            clocks={Clock.UPLOAD_RECEIVED: job.head.created_at} | _ended(job),
+        )
+        due = deadlines.deadline(found, lead_s=estate.rules.lead_s).due
+    except NoPromise:
+        due = estate.now()
+    if due >= job.head.due:
+        return False
+    estate.book.put_job(change, Job(job.id, msgspec.structs.replace(job.head, due=due), job.body))
+    return True
+
+
 def clocks_of(estate: Estate, asset: Asset) -> dict[Clock, float]:
     """Those that started for it, as far as its row and its job's tell."""
     assert asset.body is not None
     if records.is_record(asset):
         return records.started(asset.body)
-    clocks = {Clock.UPLOAD_RECEIVED: assets.started(asset)}
     job = estate.book.job(asset.head.job) if asset.head.job else None
-    if job is not None and job.head.state.ended and job.head.ended_at:
-        clocks[Clock.JOB_ENDED] = job.head.ended_at
-        if job.head.state is JobState.SUCCEEDED:
-            clocks[Clock.GENERATION_COMPLETED] = job.head.ended_at
-        elif job.head.state is JobState.FAILED:
-            clocks[Clock.PROCESSING_FAILED] = job.head.ended_at
+    return {Clock.UPLOAD_RECEIVED: assets.started(asset)} | (_ended(job) if job is not None else {})
+
+
+def _ended(job: Job) -> dict[Clock, float]:
+    at = job.head.ended_at
+    if not job.head.state.ended or not at:
+        return {}
+    clocks = {Clock.JOB_ENDED: at}
+    if job.head.state is JobState.SUCCEEDED:
+        clocks[Clock.GENERATION_COMPLETED] = at
+    elif job.head.state is JobState.FAILED:
+        clocks[Clock.PROCESSING_FAILED] = at
     return clocks

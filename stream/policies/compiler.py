@@ -253,8 +253,9 @@ def _folder(folder: Path, decided: decisions.Decided, now: float, *, for_tests: 
     for path in sorted(folder.glob("*.toml")):  # a successor's name sorts after the name that it begins with
         app, _, from_day = path.stem.partition("@")
         policy = compile_policy(path.read_bytes(), path.name, for_tests=for_tests, decided=decided.get(app))
-        if not from_day or _midnight(from_day) <= now:
-            in_force[app] = policy
+        since = _midnight(from_day) if from_day else 0.0
+        if since <= now:
+            in_force[app] = msgspec.structs.replace(policy, since=since, follows=in_force.get(app))
     return in_force
 
 

@@ -97,6 +97,41 @@ def ceiling(
     return Ceiling(ends[first], rows[first], awaits, on_return)
 
 
+def binding(
+    policy: Policy,
+    data_class: str,
+    *,
+    collected_at: float,
+    choice: str,
+    has_face: bool | None,
+    clocks: Mapping[Clock, float],
+    returned_within_s: float = RETURNED_WITHIN_S,
+) -> Ceiling:
+    """The earliest ceiling of all policies that bind a thing collected then: a successor lengthens nothing (R16).
+
+    A clock may start long after the policy changed, so what the earlier text says of that clock is asked, too. Where
+    it knew no such class it adds nothing. Raises NoPromise for what the policy in force does not let be kept.
+    """
+    found: list[Ceiling] = []
+    for one in policy.binding(collected_at):
+        try:
+            reading = ceiling(
+                one,
+                data_class,
+                choice=choice,
+                has_face=has_face,
+                clocks=clocks,
+                returned_within_s=returned_within_s,
+            )
+        except NoPromise:
+            if one is policy:
+                raise
+        else:
+            found.append(reading)
+    first = min(found, key=lambda one: one.at)
+    return msgspec.structs.replace(first, on_return=any(one.on_return for one in found))
+
+
 def floor(policy: Policy, data_class: str, clocks: Mapping[Clock, float]) -> float:
     """Until when such a thing must be kept, whoever asks for its erasure; 0 where nothing says so (R2)."""
     ends = [

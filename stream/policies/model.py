@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import msgspec
 
@@ -148,6 +148,15 @@ class Policy(msgspec.Struct, frozen=True):
     decisions: tuple[Decision, ...] = ()
     decided: dict[str, str | int | bool | list[str]] = {}  # by name: what is in force, the strict value or another
     used: frozenset[str] = frozenset()  # decisions that a rule names
+    since: float = 0.0  # epoch seconds: from when a successor is in force
+    follows: Policy | None = None  # the policy that was in force until then
+
+    def binding(self, collected_at: float) -> Iterator[Policy]:
+        """What binds us for a thing collected then: this policy, and each that was in force since (R16)."""
+        one: Policy | None = self
+        while one is not None:
+            yield one
+            one = one.follows if collected_at < one.since else None
 
     def operation(self, name: str) -> Operation | None:
         """The operation, if the app offers it."""

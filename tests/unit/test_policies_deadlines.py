@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from stream.errors import BrokenPromise
-from stream.policies.compiler import compile_policy, load
+from stream.policies.compiler import compile_policy, load, load_all
 from stream.policies.deadlines import (
     NEVER,
     RETURNED_WITHIN_S,
     NoPromise,
+    binding,
     bucket_width_s,
     ceiling,
     deadline,
@@ -193,3 +195,24 @@ def test_every_class_a_job_brings_into_being_has_a_page_from_the_start():
                 for choice in ("save", "discard", ""):
                     of = ceiling(policy, data_class, choice=choice, has_face=None, clocks=UPLOADED)
                     assert T0 < deadline(of, width_s=bucket_width_s(policy, data_class)).due < of.at
+
+
+APPS = list(load_all("").values())
+circumstances = st.fixed_dictionaries({"choice": choices, "has_face": faces, "clocks": some_clocks})
+
+
+@given(st.sampled_from(APPS), st.sampled_from(APPS), st.sampled_from(DataClass), circumstances)
+def test_no_successor_lengthens_a_life(old, new, data_class, known):
+    after = replace(new, since=T0, follows=old)
+    try:
+        then = ceiling(new, data_class, **known)
+    except NoPromise:
+        with pytest.raises(NoPromise):
+            binding(after, data_class, collected_at=T0 - 1, **known)
+        return
+    try:
+        before = ceiling(old, data_class, **known).at
+    except NoPromise:
+        before = math.inf  # nothing of the kind was stored
+    assert binding(after, data_class, collected_at=T0 - 1, **known).at == min(before, then.at)
+    assert binding(after, data_class, collected_at=T0, **known).at == then.at

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_policy
 
 from stream.agents import records, repromise
 from stream.agents.book import Asset
@@ -74,6 +75,66 @@ async def test_never_longer(desk: Desk) -> None:
     assert desk.asset(result.id).head == result.head
 
 
+def succeeded(desk: Desk, text: str, *, after_s: float = 1.0) -> None:
+    """From now on a successor of the test app's policy is in force."""
+    policy = compile_policy(text.encode(), "testapp.toml", for_tests=True)
+    desk.clock.moment += after_s
+    policy = replace_policy(policy, since=desk.clock.moment, follows=desk.estate.policy("testapp"))
+    desk.estate.tools = replace(desk.estate.tools, policies={**desk.estate.tools.policies, "testapp": policy})
+
+
+def without(clause: str) -> str:
+    """The test app's policy without the promise of this clause."""
+    rows = TEXT.split("\n\n")
+    left = [row for row in rows if f'clause = "{clause}"' not in row]
+    assert len(left) == len(rows) - 1
+    return "\n\n".join(left)
+
+
+@pytest.mark.parametrize("changed_first", [True, False])
+async def test_a_clock_that_starts_later_keeps_what_the_earlier_text_said_of_it(
+    desk: Desk, *, changed_first: bool
+) -> None:
+    """A discarded upload goes with its job, although the text that lets it stay came while the job ran."""
+    if changed_first:
+        succeeded(desk, without("test §3"))
+    job, _ = await desk.leased(await desk.uploaded(choice="discard"))
+    if not changed_first:
+        succeeded(desk, without("test §3"))
+        await run(desk)
+    await desk.outcome(job, Outcome("succeeded", outputs=(OutputFacts("result", 5),), wiped=True))
+    state = desk.asset(job.body.inputs[0]).head.state
+    assert state is (AssetState.STORED if changed_first else AssetState.DEAD)
+
+
+async def test_what_is_made_of_something_older_is_promised_no_more(desk: Desk) -> None:
+    job = await desk.uploaded()
+    succeeded(desk, TEXT.replace('at_most = "1 h"', 'at_most = "2 h"'))
+    _, (result,) = await desk.leased(job)
+    assert result.head.ceiling == desk.asset(job.body.inputs[0]).head.ceiling
+    _, (later,) = await desk.leased(await desk.uploaded())
+    assert later.head.ceiling == desk.clock.moment + 7200
+
+
+async def test_two_texts_ago_binds_too_and_what_came_later_does_not(desk: Desk) -> None:
+    job = await desk.uploaded()
+    succeeded(desk, TEXT.replace('at_most = "1 h"', 'at_most = "2 h"'))
+    succeeded(desk, TEXT.replace('at_most = "1 h"', 'at_most = "3 h"'))
+    hours = [one.promises[0].at_most / 3600 for one in desk.estate.policy("testapp").binding(job.head.created_at)]
+    assert hours == [3, 2, 1]
+    assert len(list(desk.estate.policy("testapp").binding(desk.clock.moment))) == 1
+
+
+async def test_a_jobs_record_goes_sooner_too(desk: Desk) -> None:
+    job = await desk.uploaded()
+    changed(desk, 'at_most = "1 h"', 'at_most = "30 min"')
+    await run(desk)
+    assert desk.job(job.id).head.due == job.head.created_at + 1800 - desk.estate.rules.lead_s < job.head.due
+    changed(desk, 'at_most = "1 h"', 'at_most = "2 h"')
+    await run(desk)
+    assert desk.job(job.id).head.due == job.head.created_at + 1800 - desk.estate.rules.lead_s
+
+
 async def test_what_may_not_be_stored_any_more_goes(desk: Desk) -> None:
     upload, _ = await pictures(desk)
     row = '[[promise]]\nof = ["upload_image"]\nat_most = "ram_only"\nclause = "test §9"\n\n'
@@ -115,6 +176,7 @@ SUCCESSOR = "2027-01-01"
 
 
 @given(st.integers(-400, 400))
+@settings(deadline=None)  # files are written and read: how fast says nothing
 def test_a_successor_is_in_force_from_its_day_on(days: int) -> None:
     import tempfile
     from datetime import UTC, datetime
