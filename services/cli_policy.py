@@ -61,9 +61,7 @@ def show(name: Annotated[str, typer.Argument(metavar="APP")], *, as_json: Json =
 def check(path: Annotated[Path, typer.Argument(metavar="FILE")], *, as_json: Json = False) -> None:
     """Compile a file. Exit 1 with every error: file, line, clause, and what was probably meant."""
     try:
-        policy = compiler.compile_policy(path.read_bytes(), path.name)
-    except OSError as error:
-        raise typer.BadParameter(f"expected a readable file, got: {error.strerror}") from None
+        policy = compiler.compile_policy(cli_policy_time.readable(path), path.name)
     except compiler.BadPolicy as error:
         said = str(error).splitlines()
         if as_json:

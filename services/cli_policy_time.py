@@ -17,6 +17,8 @@ from rich.text import Text
 from services.policy_tables import cited, length, table
 from stream.policies import change, compiler, deadlines, durations
 from stream.policies import simulate as simulation
+from stream.policies.calendar import Holidays
+from stream.policies.change_duties import window
 from stream.policies.deadlines import NoPromise
 from stream.policies.model import Policy
 from stream.policies.vocabulary import Bound, Choice, Clock, DataClass, birth
@@ -61,10 +63,7 @@ def simulate(
 ) -> None:
     """Play events through a policy: when each thing goes, and which clause ends it."""
     policy = compiler.load(name)
-    try:
-        lives = simulation.run(policy, simulation.read(events.read_text()))
-    except OSError as error:
-        raise typer.BadParameter(f"expected a readable file, got: {error.strerror}") from None
+    lives = simulation.run(policy, simulation.read(readable(events).decode()))
     if as_json:
         rows = [msgspec.to_builtins(life) for life in lives]
         typer.echo(msgspec.json.encode([_without_infinity(row) for row in rows]).decode())
@@ -90,11 +89,11 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """What a new policy changes, for what is stored and for what comes; who must be told; when it may take effect."""
-    before, after = (compiler.compile_policy(path.read_bytes(), path.name) for path in (old, new))
+    before, after = (compiler.compile_policy(readable(path), path.name) for path in (old, new))
     found = change.diff(before, after)
     said = change.tellings(before, after, found)
-    day = datetime.fromisoformat(published).replace(tzinfo=UTC) if published else datetime.now(UTC)
-    effective = datetime.fromtimestamp(change.effective(day.timestamp(), said), UTC)
+    day = _day(published) if published else datetime.now(UTC)
+    effective = datetime.fromtimestamp(change.effective(day.timestamp(), said, Holidays()), UTC)
     if as_json:
         typer.echo(
             msgspec.json.encode({"changes": found, "notices": said, "effective": effective.isoformat()}).decode()
@@ -106,9 +105,28 @@ def diff(
         made.add_row(one.what, one.before, one.after, one.effect, clauses)
     _console().print(made if found else "Nothing changes for anybody.")
     for telling in said:
-        days = f"{telling.before_s / 86_400:g} d before" if telling.before_s else "before"
+        days = f"{window(telling.before)} before" if telling.before else "before"
         typer.echo(f"told of {telling.of}, {days} it takes effect, by {', '.join(telling.via)} ({telling.clause})")
     typer.echo(f"published on {day:%d %b %Y}, it may take effect on {effective:%d %b %Y}")
+
+
+def readable(path: Path) -> bytes:
+    """A file of text. Raises what a person is told of any wrong argument."""
+    try:
+        found = path.read_bytes()
+        found.decode()
+    except OSError as error:
+        raise typer.BadParameter(f"expected a readable file, got: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter("expected a file of UTF-8 text, got other bytes") from None
+    return found
+
+
+def _day(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise typer.BadParameter("expected --published to be a day such as 2027-01-31") from None
 
 
 def _lives(policy: Policy, data_class: DataClass) -> list[dict[str, object]]:

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stream.policies import durations
+from stream.policies.change_duties import window
 from stream.policies.model import Policy, Promise
-from stream.policies.obligations import Notice, Window
 from stream.policies.vocabulary import NEVER_STORED, Bound, DataClass
 
 HEADING = "bold"
@@ -56,13 +56,6 @@ def case(promise: Promise) -> str:
     if promise.when.face is not None:
         parts.append("with a face" if promise.when.face else "without a face")
     return ", ".join(parts)
-
-
-def window(found: Window | None) -> str:
-    """`15 working days`, `10 d`, `at once`."""
-    if found is None:
-        return "at once"
-    return f"{found.working_days} working days" if found.working_days else durations.words(found.length)
 
 
 def whole(policy: Policy) -> RenderableType:
@@ -137,12 +130,6 @@ def _parts(policy: Policy) -> Iterator[tuple[str, RenderableType]]:
                 ),
             ),
         )
-
-
-def _moment(notice: Notice) -> str:
-    if notice.before is not None:
-        return f"{window(notice.before)} before"
-    return f"{window(notice.within)} after" if notice.within is not None else ""
 
 
 def cited(one: object) -> str:

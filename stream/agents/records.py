@@ -108,5 +108,6 @@ def erasable(estate: Estate, found: Iterable[Asset]) -> list[Asset]:
 def _floored(estate: Estate, asset: Asset) -> bool:
     if asset.body is None or not is_record(asset):
         return False
-    policy = estate.policy(asset.head.app)
-    return deadlines.floor(policy, asset.head.data_class, started(asset.body)) > estate.now()
+    data_class, clocks, now = asset.head.data_class, started(asset.body), estate.now()
+    binding = estate.policy(asset.head.app).binding(asset.head.created_at)
+    return all(deadlines.floor(one, data_class, clocks) > now for one in binding)  # R16: no floor comes to it later

@@ -6,54 +6,37 @@ and a purpose that is new needs a new consent. So a longer life is for what come
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from enum import StrEnum
 from itertools import product
 
 import msgspec
 
-from stream.policies import deadlines, durations
+from stream.policies import change_duties, deadlines, durations, notices
+from stream.policies.calendar import DAY_S, Holidays
 from stream.policies.deadlines import NoPromise
+from stream.policies.difference import Changed, Effect
 from stream.policies.model import Policy
-from stream.policies.obligations import Channel, Notice, Occasion, Purpose, Use
+from stream.policies.obligations import Channel, Occasion, Purpose, Use, Window
 from stream.policies.vocabulary import Bound, Choice, Clock, DataClass
 
 NEVER = "never"
 _PROBE_S = 1_764_201_600.0
 
 
-class Effect(StrEnum):
-    """What a change means for what is stored, and for whom."""
-
-    SHORTER = "shorter at once, also for what is stored"
-    LONGER = "only for what is collected from then on (R16)"
-    ASK_AGAIN = "everybody is asked again before anything new"
-    TELL = "those concerned are told before it takes effect"
-
-
-class Changed(msgspec.Struct, frozen=True):
-    """One difference. `before`, `after`: in words; clauses of both texts, empty where there is none."""
-
-    what: str
-    before: str
-    after: str
-    effect: Effect
-    clause_before: str = ""
-    clause_after: str = ""
-
-
 class Telling(msgspec.Struct, frozen=True):
-    """A notice that the change needs: over which channels, and how long before it takes effect (seconds)."""
+    """A notice that the change needs: over which channels, and how long before it takes effect."""
 
     of: Occasion
     via: tuple[Channel, ...]
-    before_s: float
+    before: Window | None
     clause: str
 
 
 def diff(old: Policy, new: Policy) -> list[Changed]:
     """All differences that matter to a user."""
-    return [*_lives(old, new), *_consents(old, new), *_uses(old, new), *_rights(old, new), *_operations(old, new)]
+    lives = (*_lives(old, new), *_floors(old, new))
+    return [*lives, *_consents(old, new), *_uses(old, new), *change_duties.diff(old, new)]
 
 
 def tellings(old: Policy, new: Policy, found: list[Changed]) -> list[Telling]:
@@ -62,19 +45,18 @@ def tellings(old: Policy, new: Policy, found: list[Changed]) -> list[Telling]:
     if found:
         occasions.add(Occasion.PRACTICE_CHANGE)
     return [
-        Telling(notice.of, notice.via, _before_s(notice), notice.clause)
+        Telling(notice.of, notice.via, notice.before, notice.clause)
         for occasion in sorted(occasions)
         for notice in old.notices_of(occasion)
     ]
 
 
-def effective(published: float, said: list[Telling]) -> float:
-    """When the new policy may take effect at the earliest, if all is said at `published` (epoch seconds)."""
-    return published + max((one.before_s for one in said), default=0.0)
-
-
-def _before_s(notice: Notice) -> float:
-    return float(durations.at_most_s(notice.before.length)) if notice.before is not None else 0.0
+def effective(published: float, said: list[Telling], calendar: Holidays) -> float:
+    """The first day, 00:00 UTC, on which it may be in force, if all is said at `published` (epoch seconds)."""
+    day = math.ceil(published / DAY_S) * float(DAY_S)
+    while any(one.before is not None and notices.before(day, one.before, calendar) < published for one in said):
+        day += DAY_S
+    return day
 
 
 def _lives(old: Policy, new: Policy) -> Iterator[Changed]:
@@ -105,6 +87,22 @@ def _life(policy: Policy, data_class: str, clock: Clock, choice: str, *, face: b
     return length, words if length != float("inf") else NEVER, found.clause
 
 
+def _floors(old: Policy, new: Policy) -> Iterator[Changed]:
+    """How long a thing is kept at least, whoever asks. A longer floor is for what comes after (R16)."""
+    for data_class in DataClass:
+        (least, was, before), (then_least, then, after) = (_floor(one, data_class) for one in (old, new))
+        if least != then_least:
+            effect = Effect.SHORTER if then_least < least else Effect.LONGER
+            yield Changed(f"{data_class}, at least", was, then, effect, before, after)
+
+
+def _floor(policy: Policy, data_class: str) -> tuple[int, str, str]:
+    """(seconds at least, in words, clause)."""
+    rows = [(one.at_least, one.clause) for one in policy.promises_of(data_class) if one.at_least is not None]
+    found = ((durations.at_least_s(least), durations.words(least), clause) for least, clause in rows)
+    return max(found, default=(0, "no time", ""))
+
+
 def _consents(old: Policy, new: Policy) -> Iterator[Changed]:
     for consent in new.consents:
         before = old.consent(consent.purpose)
@@ -128,6 +126,11 @@ def _consents(old: Policy, new: Policy) -> Iterator[Changed]:
                 consent.clause,
             )
 
+    for consent in old.consents:
+        if new.consent(consent.purpose) is None:
+            was = f"version {consent.version}"
+            yield Changed(f"consent {consent.purpose}", was, "not asked for", Effect.TELL, consent.clause)
+
 
 def _uses(old: Policy, new: Policy) -> Iterator[Changed]:
     order = [Use.NEVER, Use.CONSENT, Use.ANONYMOUS, Use.ALWAYS]
@@ -139,29 +142,4 @@ def _uses(old: Policy, new: Policy) -> Iterator[Changed]:
         }
         for was, then in sorted(changed):
             wider = order.index(then) > order.index(was)
-            yield Changed(f"use for {purpose}", was, then, Effect.ASK_AGAIN if wider else Effect.SHORTER)
-    was_shared, then_shared = (one.sharing.use if one.sharing else Use.NEVER for one in (old, new))
-    if was_shared is not then_shared:
-        clauses = tuple(one.sharing.clause if one.sharing else "" for one in (old, new))
-        yield Changed("sharing", was_shared, then_shared, Effect.ASK_AGAIN, *clauses)
-
-
-def _rights(old: Policy, new: Policy) -> Iterator[Changed]:
-    for name in dict.fromkeys(one.name for one in (*old.rights, *new.rights)):
-        was, then = old.right(name), new.right(name)
-        words = [
-            "none" if right is None else durations.words(right.within.length) if right.within else "at once"
-            for right in (was, then)
-        ]
-        if words[0] != words[1]:
-            clauses = [right.clause if right else "" for right in (was, then)]
-            yield Changed(f"right {name}", words[0], words[1], Effect.TELL, *clauses)
-
-
-def _operations(old: Policy, new: Policy) -> Iterator[Changed]:
-    for name in dict.fromkeys(one.name for one in (*old.operations, *new.operations)):
-        was, then = old.operation(name), new.operation(name)
-        words = [f"on {one.runs}" if one else "not offered" for one in (was, then)]
-        if words[0] != words[1]:
-            clauses = [one.clause if one else "" for one in (was, then)]
-            yield Changed(f"operation {name}", words[0], words[1], Effect.TELL, *clauses)
+            yield Changed(f"use for {purpose}", was, then, Effect.ASK_AGAIN if wider else Effect.NARROWER)

@@ -113,6 +113,17 @@ def test_diff(tmp_path: Path) -> None:
     assert "Nothing changes for anybody." in told("diff", str(old), str(old))
 
 
+@pytest.mark.parametrize("command", [("check",), ("simulate", "genzo", "--events"), ("diff", str(APPS / "genzo.toml"))])
+def test_what_is_no_text_is_refused(command: tuple[str, ...], tmp_path: Path) -> None:
+    (path := tmp_path / "picture.toml").write_bytes(b"\xff\xd8\xff")
+    told(*command, str(path), code=2)
+    told(*command, str(tmp_path / "nothing.toml"), code=2)
+
+
+def test_a_day_that_is_none() -> None:
+    told("diff", str(APPS / "genzo.toml"), str(APPS / "genzo.toml"), "--published", "soon", code=2)
+
+
 def test_matrix() -> None:
     found = read("matrix")["rows"]
     assert {row["status"] for row in found} <= {"kept", "organisational"}

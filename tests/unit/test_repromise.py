@@ -160,6 +160,30 @@ async def test_a_record_counts_from_its_own_clocks(desk: Desk) -> None:
     assert repromise.clocks_of(desk.estate, made) == {Clock.COLLECTED: desk.clock.moment}
 
 
+async def test_a_floor_comes_to_nothing_that_was_there_before(desk: Desk) -> None:
+    """A new text may not refuse the erasure that the one before promised (R16)."""
+
+    async def log() -> Asset:
+        return await desk.do(
+            records.create,
+            app="talentedi",
+            data_class=DataClass.NETWORK_SECURITY_LOG,
+            tenant="tenant",
+            subject="",
+            value=Note("signed in"),
+            clocks={Clock.LOG_EVENT_RECORDED: desk.clock.moment},
+        )
+
+    floored = desk.estate.policy("talentedi")
+    free = replace_policy(floored, promises=tuple(replace_policy(one, at_least=None) for one in floored.promises))
+    desk.estate.tools = replace(desk.estate.tools, policies={**desk.estate.tools.policies, "talentedi": free})
+    before = await log()
+    desk.clock.moment += 1
+    after = replace_policy(floored, since=desk.clock.moment, follows=free)
+    desk.estate.tools = replace(desk.estate.tools, policies={**desk.estate.tools.policies, "talentedi": after})
+    assert records.erasable(desk.estate, [before, await log()]) == [before]
+
+
 async def test_stopped_half_way_it_is_done_again(desk: Desk) -> None:
     upload, result = await pictures(desk)
     changed(desk, 'at_most = "1 h"', 'at_most = "30 min"')
