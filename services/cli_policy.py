@@ -9,12 +9,21 @@ import msgspec
 import typer
 from rich.console import Console
 
-from services import cli_matrix, cli_policy_time, policy_tables
+from services import cli_matrix, cli_policy_time, policy_tables, settings
+from services.local.running import NotRunning, settings_file
 from services.policy_tables import table
 from stream.policies import compiler
 from stream.policies.model import Policy
 
 app = typer.Typer(no_args_is_help=True, help="What the apps promise: read, check, compare, play through.")
+PLATFORM = {
+    "lead_s": ("How long before a ceiling do we act, so that a takeover fits?", "R1"),
+    "returned_max_s": ("How long does what goes once returned wait for that?", "R3"),
+    "holiday_country": ("Whose legal holidays are no working days?", "R6"),
+    "time_zone": ("Where does a working day end?", "R6"),
+}
+"""What is decided once for all apps: settings of the system, with the rule that leaves them open."""
+
 Json = Annotated[bool, typer.Option("--json", help="For machines")]
 WIDTH = 150
 
@@ -78,24 +87,27 @@ def check(path: Annotated[Path, typer.Argument(metavar="FILE")], *, as_json: Jso
 @app.command()
 def decisions(*, as_json: Json = False) -> None:
     """What the texts leave to a person: until somebody decides, the strict value holds."""
-    rows = [(policy, one) for policy in compiler.load_all().values() for one in policy.decisions]
+    found = [
+        {"app": policy.app, **msgspec.to_builtins(one), "in_force": policy.decided[one.name]}
+        for policy in compiler.load_all().values()
+        for one in policy.decisions
+    ]
+    found += _platform()
     if as_json:
-        _json(
-            [
-                {"app": policy.app, **msgspec.to_builtins(one), "in_force": policy.decided[one.name]}
-                for policy, one in rows
-            ]
-        )
+        _json(found)
         return
     made = table("app", "decision", "question", "in force", "clause")
-    for policy, one in rows:
-        value = policy.decided[one.name]
+    for row in found:
+        value, strict = row["in_force"], row["strict"]
         shown = (", ".join(value) or "nobody") if isinstance(value, list) else str(value)
-        by = " (strict)" if value == one.strict else f" (decided; strict: {one.strict})"
-        made.add_row(policy.app, one.name, one.question, shown + by, policy_tables.cited(one))
+        by = " (strict)" if value == strict else f" (decided; strict: {strict})"
+        clauses = "; ".join(filter(None, (row["clause"], row["reading"])))
+        made.add_row(row["app"] or "all", row["name"], row["question"], shown + by, clauses)
     console().print(made)
     console().print(
-        "\nA decision is a line in the TOML file that MAYFLY_DECISIONS names: a table for each app.", style="dim"
+        "\nA decision is a line in the TOML file that MAYFLY_DECISIONS names: a table for each app."
+        " What is of all apps is a setting of the system.",
+        style="dim",
     )
 
 
@@ -109,6 +121,27 @@ def console() -> Console:
     """A file or a pipe has no width; tables then take what they need."""
     made = Console()
     return made if made.is_terminal else Console(width=WIDTH)
+
+
+def _platform() -> list[dict[str, Any]]:
+    """With the values of the system that MAYFLY_SETTINGS names or that runs here, else the defaults."""
+    defaults = {field.name: field.default for field in msgspec.structs.fields(settings.Settings)}
+    try:
+        known: settings.Settings | None = settings.load(settings_file())
+    except NotRunning:
+        known = None
+    return [
+        {
+            "app": "",
+            "name": name,
+            "question": question,
+            "clause": rule,
+            "reading": "",
+            "strict": defaults[name],
+            "in_force": defaults[name] if known is None else getattr(known, name),
+        }
+        for name, (question, rule) in PLATFORM.items()
+    ]
 
 
 def _summary(policy: Policy) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -14,28 +13,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.policy_tables import cited, length, table
-from stream.policies import change, compiler, deadlines, durations
+from services import policy_lives
+from services.policy_lives import JOB_S, span
+from services.policy_tables import table
+from stream.policies import change, compiler
 from stream.policies import simulate as simulation
 from stream.policies.calendar import Holidays
 from stream.policies.change_duties import window
-from stream.policies.deadlines import NoPromise
-from stream.policies.model import Policy
-from stream.policies.vocabulary import Bound, Choice, Clock, DataClass, birth
+from stream.policies.vocabulary import DataClass
 
 Json = Annotated[bool, typer.Option("--json", help="For machines")]
-JOB_S = 60.0
-"""How long the job of a timeline takes: long enough to be told apart from its upload."""
-
 _MARKS = ((3600.0, "1 h"), (86_400.0, "1 d"), (10 * 86_400.0, "10 d"), (100 * 86_400.0, "100 d"))
 _COLUMNS = 44
-_FACES = ((True, ", face"), (False, ", no face"))
 
 
 def timeline(name: Annotated[str, typer.Argument(metavar="APP")], *, as_json: Json = False) -> None:
     """From its upload to its end: how long each kind of thing lives, case by case."""
     policy = compiler.load(name)
-    lives = [life for data_class in DataClass for life in _lives(policy, data_class)]
+    lives = [life for data_class in DataClass for life in policy_lives.lives(policy, data_class)]
     if as_json:
         typer.echo(msgspec.json.encode([life | {"seconds": _finite(life["seconds"])} for life in lives]).decode())
         return
@@ -57,7 +52,7 @@ def timeline(name: Annotated[str, typer.Argument(metavar="APP")], *, as_json: Js
 
 def simulate(
     name: Annotated[str, typer.Argument(metavar="APP")],
-    events: Annotated[Path, typer.Option(help="CSV with the columns at, event, thing, class, choice, face")],
+    events: Annotated[Path, typer.Option(help="CSV or JSON lines: at, event, thing, class, choice, face")],
     *,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +68,7 @@ def simulate(
         if life.refused:
             made.add_row(life.thing, life.data_class, _when(life.made_at), "never stored", "", life.refused, "")
         else:
-            lived = "" if math.isinf(life.gone_at) else _span(life.gone_at - life.made_at)
+            lived = "" if math.isinf(life.gone_at) else span(life.gone_at - life.made_at)
             floor = _when(life.floor) if life.floor else ""
             made.add_row(
                 life.thing, life.data_class, _when(life.made_at), _when(life.gone_at), lived, life.clause, floor
@@ -127,67 +122,6 @@ def _day(text: str) -> datetime:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
         raise typer.BadParameter("expected --published to be a day such as 2027-01-31") from None
-
-
-def _lives(policy: Policy, data_class: DataClass) -> list[dict[str, object]]:
-    """One life for each case that differs from others."""
-    if (never := policy.never_stored(data_class)) is not None:
-        return [_life(data_class, "", 0.0, length(never), cited(never))]
-    by_end: dict[tuple[float, str, str], list[tuple[Choice, bool]]] = {}
-    rows = policy.promises_of(data_class)
-    clocks = {birth(data_class): 0.0, Clock.JOB_ENDED: JOB_S, Clock.GENERATION_COMPLETED: JOB_S}
-    if not any(birth(data_class) in row.clocks for row in rows):
-        clocks |= {clock: 0.0 for row in rows for clock in row.clocks if clock is Clock.ACCOUNT_CANCELLED}
-    choices = (*policy.choices, Choice.NONE)
-    for choice, face in product(choices, (True, False)):
-        try:
-            found = deadlines.ceiling(policy, data_class, choice=choice, has_face=face, clocks=clocks)
-        except NoPromise:
-            continue
-        gone = "no limit" if found.promise.at_most is Bound.NO_LIMIT else _gone(found.at)
-        by_end.setdefault((found.at, gone, found.clause), []).append((choice, face))
-    lives = [
-        _life(data_class, _cases(cases, len(choices)), at, gone, clause) for (at, gone, clause), cases in by_end.items()
-    ]
-    if any(Clock.PROCESSING_FAILED in row.clocks for row in rows):  # R8: a clause gives failure its own clock
-        failed = {birth(data_class): 0.0, Clock.JOB_ENDED: JOB_S, Clock.PROCESSING_FAILED: JOB_S}
-        found = deadlines.ceiling(policy, data_class, choice=Choice.NONE, has_face=None, clocks=failed)
-        lives.append(_life(data_class, "its job failed", found.at, _gone(found.at), found.clause))
-    floors = [row.at_least for row in rows if row.at_least is not None]
-    if floors:
-        kept = f", not before {durations.words(floors[0])}"
-        lives = [life | {"gone": f"{life['gone']}{kept}"} for life in lives]
-    return lives
-
-
-def _cases(cases: list[tuple[Choice, bool]], choices: int) -> str:
-    """`discard or none`; `save, face`; empty where it is all of them."""
-    both = [choice for choice, face in cases if face and (choice, False) in cases]
-    one = [(choice, face) for choice, face in cases if choice not in both]
-    if len(both) == choices:
-        return ""
-    parts = [(both, "")]
-    parts += [([choice for choice, shown in one if shown is face], words) for face, words in _FACES]
-    return "; ".join(" or ".join(some) + words for some, words in parts if some)
-
-
-def _life(data_class: str, case: str, seconds: float, gone: str, clause: str) -> dict[str, object]:
-    return {"data_class": data_class, "case": case, "seconds": seconds, "gone": gone, "clause": clause}
-
-
-def _gone(at: float) -> str:
-    if math.isinf(at):
-        return "when ended"
-    if not at:
-        return "with the account"
-    return "with its job" if at == JOB_S else f"after {_span(at)}"
-
-
-def _span(seconds: float) -> str:
-    for unit_s, unit in ((86_400.0, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= unit_s and (seconds % unit_s == 0 or unit == "min" or seconds > 10 * unit_s):
-            return f"{seconds / unit_s:.4g} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _at(seconds: float) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -67,13 +67,15 @@ class _Thing(msgspec.Struct):
 
 
 def read(text: str) -> list[Event]:
-    """Events from CSV with the columns at, event, thing, class, choice, face. Raises BadEvents with the line.
+    """Events from CSV with the columns at, event, thing, class, choice, face, or from JSON lines with those keys.
+
+    Raises BadEvents with the line.
 
     `at`: seconds, or an ISO 8601 time (UTC where it names no offset). `face`: yes, no or empty for "not examined".
     """
     words = [MADE, *Clock]
     found = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+    for number, row in _rows(text):
         where = f"line {number}"
         try:
             event = row["event"]
@@ -93,6 +95,19 @@ def read(text: str) -> list[Event]:
             raise BadEvents(f"{where}: expected face to be yes, no or empty")
         found.append(Event(at, event, row.get("thing") or "", kind, choice, face))
     return found
+
+
+def _rows(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    if not text.lstrip().startswith("{"):
+        yield from enumerate(csv.DictReader(io.StringIO(text)), start=2)
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                row = msgspec.json.decode(line, type=dict[str, str | float])
+            except msgspec.MsgspecError:
+                raise BadEvents(f"line {number}: expected an object whose values are words or numbers") from None
+            yield number, {key: str(value) for key, value in row.items()}
 
 
 def run(policy: Policy, events: Iterable[Event], *, lead_s: float = deadlines.LEAD_S) -> list[Life]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from services.cli_policy import app
+from services.cli_policy import PLATFORM, app
+from services.settings import Settings, save
 from stream.policies import compiler
 from stream.policies.compiler import APPS
 
@@ -54,7 +56,12 @@ def test_a_timeline_says_what_the_policy_says() -> None:
     assert "with its job" in line
     saved = [line for line in text.splitlines() if "save, face" in line]
     assert all("after 3 d" in line for line in saved)
-    lives = {life["data_class"]: life["seconds"] for life in read("timeline", "talentedi")}
+    crops = read("timeline", "perfect-me")
+    failed = {life["data_class"]: life["gone"] for life in crops if life["case"] == "job failed"}
+    assert failed == dict.fromkeys(("upload_image", "upload_video", "face_image"), "after 1 d")
+    assert {life["gone"] for life in read("timeline", "talentedi") if life["case"] == "unused"} == {"after 1 h"}
+    assert "not before 6 months" in " ".join(told("timeline", "talentedi").split())
+    lives = {life["data_class"]: life["seconds"] for life in read("timeline", "talentedi") if not life["case"]}
     assert lives["result_image"] == 10 * 86_400 + 60
     assert lives["public_content"] is None
 
@@ -78,9 +85,18 @@ def test_check(tmp_path: Path) -> None:
 
 
 def test_decisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAYFLY_SETTINGS", raising=False)
+    monkeypatch.setenv("MAYFLY_HOME", str(tmp_path))
     found = read("decisions")
     assert all(one["in_force"] == one["strict"] for one in found)
-    assert len(found) == sum(len(one.decisions) for one in compiler.load_all("").values())
+    of_all = [one["name"] for one in found if not one["app"]]
+    assert of_all == list(PLATFORM)
+    assert len(found) == sum(len(one.decisions) for one in compiler.load_all("").values()) + len(of_all)
+    needed = [field.name for field in msgspec.structs.fields(Settings) if field.required]
+    known = Settings(**dict.fromkeys(needed, ""), holiday_country="DE")
+    save(known, tmp_path / "settings.json")
+    monkeypatch.setenv("MAYFLY_SETTINGS", str(tmp_path / "settings.json"))
+    assert "DE (decided; strict: CN)" in told("decisions")
     path = tmp_path / "decisions.toml"
     path.write_text('[genzo]\ntimely = "3 d"\n')
     monkeypatch.setenv("MAYFLY_DECISIONS", str(path))

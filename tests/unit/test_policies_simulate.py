@@ -1,5 +1,8 @@
 """For any sequence of events nothing outlives its earliest ceiling, and nothing with a floor dies before it."""
 
+import csv
+import io
+import json
 import math
 from pathlib import Path
 
@@ -108,8 +111,17 @@ def test_the_examples_say_what_the_texts_say(app):
         ("at,event,thing,class,choice\n1,made,a,face_image,sav\n", "did you mean 'save'"),
         ("at,event,thing,class,choice,face\n1,made,a,face_image,,maybe\n", "expected face to be yes, no or empty"),
         ("when\n1\n", "expected the columns"),
+        ('{"at": 1, "event": "maed"}', "line 1: expected made or a clock"),
+        ('{"at": 1, "event": "made", "thing": "a", "class": "exif"}\n[1]', "line 2: expected an object"),
     ],
 )
 def test_events_that_cannot_be(text, said):
     with pytest.raises(BadEvents, match=said):
         read(text)
+
+
+@pytest.mark.parametrize("app", POLICIES)
+def test_lines_of_json_say_the_same(app):
+    text = (EXAMPLES / f"{app}.csv").read_text()
+    lines = "\n".join(json.dumps(row) for row in csv.DictReader(io.StringIO(text)))
+    assert read(lines) == read(text)
