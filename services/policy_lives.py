@@ -34,8 +34,11 @@ def lives(policy: Policy, data_class: DataClass) -> list[dict[str, object]]:
     usual = _ends(policy, data_class, _WAYS[0][1])
     found = [_life(data_class, case, end) for case, end in _grouped(usual, len(choices))]
     for way, clocks in _WAYS[1:] if _taken_in(policy, data_class) else ():
-        differ = {case: end for case, end in _ends(policy, data_class, clocks).items() if end != usual[case]}
-        for case, end in _grouped(differ, len(choices)):
+        ends = _ends(policy, data_class, clocks)
+        if not clocks:  # no job, so nobody has looked: a face is presumed (R11)
+            ends = {(choice, face): ends[choice, True] for choice, face in ends}
+        differ = {case: end for case, end in ends.items() if end != usual[case]}
+        for case, end in _grouped(ends if len(set(ends.values())) == 1 and differ else differ, len(choices)):
             found.append(_life(data_class, "; ".join(filter(None, (way, case))), end))
     return found
 

@@ -60,6 +60,12 @@ def test_a_timeline_says_what_the_policy_says() -> None:
     failed = {life["data_class"]: life["gone"] for life in crops if life["case"] == "job failed"}
     assert failed == dict.fromkeys(("upload_image", "upload_video", "face_image"), "after 1 d")
     assert {life["gone"] for life in read("timeline", "talentedi") if life["case"] == "unused"} == {"after 1 h"}
+    unused = [life for life in read("timeline", "genzo") if str(life["case"]).startswith("unused")]
+    assert {(life["data_class"], life["case"]) for life in unused} == {
+        ("upload_image", "unused"),
+        ("face_image", "unused"),
+    }
+    assert {life["gone"] for life in unused} == {"after 3 d"}
     assert "not before 6 months" in " ".join(told("timeline", "talentedi").split())
     lives = {life["data_class"]: life["seconds"] for life in read("timeline", "talentedi") if not life["case"]}
     assert lives["result_image"] == 10 * 86_400 + 60
