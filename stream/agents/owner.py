@@ -157,6 +157,7 @@ async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
             choice=ask.choice,
             n_inputs=len(ask.inputs),
             params=frozenset(msgspec.json.decode(ask.params, type=dict[str, Any])),
+            reuse=any(slot.asset for slot in ask.inputs),
         ),
         consents=consents.standing(policy, subject),
         available=estate.tools.available,

@@ -112,6 +112,7 @@ class Verdict(_Asked, frozen=True, tag="verdict"):
     choice: Choice = Choice.NONE
     consents: bool = True  # whether all that it needs stand
     inputs: int = 0  # 0: as many as it takes
+    reuse: bool = False  # whether one of them is a picture that is already here
     age: str | None = None  # the subject's band; empty: not known
     guardian: bool = False  # whether those that stand were given by a guardian
     region: str | None = None  # of the deployment
@@ -132,6 +133,7 @@ class Verdict(_Asked, frozen=True, tag="verdict"):
             operation=self.operation,
             choice=self.choice,
             n_inputs=self.inputs or (len(operation.inputs) if operation is not None else 1),
+            reuse=self.reuse,
         )
         said = verdict.decide(
             policy,

@@ -58,6 +58,13 @@ class WrongInputs(Refusal):
     status: ClassVar[int] = 422
 
 
+class NoReuse(Refusal):
+    """The policy has each picture sent again for each use: none that is here serves another job."""
+
+    kind: ClassVar[str] = "no-reuse"
+    status: ClassVar[int] = 422
+
+
 class UnknownParams(Refusal):
     """A parameter that the engine does not know: nothing is collected that is not used."""
 

@@ -14,12 +14,14 @@ import msgspec
 from stream.policies import ages
 from stream.policies.checks import suggest
 from stream.policies.model import Consent, Operation, Policy
+from stream.policies.obligations import DutyName
 from stream.policies.refusals import (
     AgeUnknown,
     BadChoice,
     ConsentMissing,
     GuardianConsentMissing,
     InMemoryOnly,
+    NoReuse,
     OnDeviceOnly,
     OperationNotAvailable,
     OperationNotOffered,
@@ -35,12 +37,16 @@ from stream.policies.vocabulary import Choice, Place
 
 
 class JobRequest(msgspec.Struct, frozen=True):
-    """What of a request the policy judges. `params`: the names only; values are nobody's business here."""
+    """What of a request the policy judges. `params`: the names only; values are nobody's business here.
+
+    `reuse`: whether an input is a picture that is already here.
+    """
 
     operation: str
     choice: str
     n_inputs: int
     params: frozenset[str] = frozenset()
+    reuse: bool = False
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -91,7 +97,7 @@ def decide(
         operation = _offered(policy, request)
         at_home(policy, region)
         _available(operation, available)
-        _inputs(operation, request)
+        _inputs(policy, operation, request)
         _params(operation, request, available[operation.name])
         choice = _choice(policy, request)
         _age(policy, age)
@@ -153,13 +159,16 @@ def _available(operation: Operation, available: Available) -> None:
         )
 
 
-def _inputs(operation: Operation, request: JobRequest) -> None:
+def _inputs(policy: Policy, operation: Operation, request: JobRequest) -> None:
     if request.n_inputs != len(operation.inputs):
         wanted = ", ".join(f"{one.role} ({' or '.join(one.accepts)})" for one in operation.inputs)
         raise WrongInputs(
             f"expected {len(operation.inputs)} inputs for {operation.name}: {wanted}; got {request.n_inputs}",
             operation.clause,
         )
+    again = policy.duty(DutyName.NO_REUSE)
+    if request.reuse and again is not None:
+        raise NoReuse(f"{policy.app} has each picture sent again for each use: upload it to this job", again.clause)
 
 
 def _params(operation: Operation, request: JobRequest, known: Collection[str]) -> None:

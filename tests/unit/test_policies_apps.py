@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from stream.agents import api, jobs
 from stream.agents.book import Job
-from stream.agents.owner import NotReusable, RefusedByVerdict, submit
+from stream.agents.owner import RefusedByVerdict, submit
 from stream.events.bus import Outcome, OutputFacts
 from stream.events.rows import AssetState, JobState
 from stream.policies import compiler
-from stream.policies.deadlines import NoPromise, ceiling, floor
+from stream.policies.deadlines import MIN_BUCKET_S, NoPromise, bucket_width_s, ceiling, floor
 from stream.policies.vocabulary import MEDIA, Clock, DataClass, Place
 from tests.unit.desk import Desk
 
@@ -135,6 +135,16 @@ class TestPerfectMe:
 
 
 class TestTalentedi:
+    @pytest.mark.parametrize("data_class", ["upload_image", "upload_video", "voice_audio", "mask_result"])
+    def test_no_longer_promise_makes_the_pages_of_an_hours_things_coarser(self, data_class: str) -> None:
+        assert bucket_width_s(POLICIES["talentedi"], data_class) == MIN_BUCKET_S
+
+    def test_app_lists_are_collected_only_once_somebody_decides_it(self) -> None:
+        decided = compiler.load_all("", {"talentedi": {"app_lists": "30 d"}})["talentedi"]
+        assert POLICIES["talentedi"].never_stored(DataClass.INSTALLED_APPS) is not None
+        clocks = {Clock.COLLECTED: T0}
+        assert ceiling(decided, "installed_apps", choice="", has_face=None, clocks=clocks).at == T0 + 30 * DAY
+
     async def test_a_cutouts_mask_goes_once_returned(self, tmp_path: Path) -> None:
         desk = await at_work(tmp_path)
         job = await job_of(desk, "talentedi", "cutout")
@@ -149,8 +159,9 @@ class TestTalentedi:
         desk = await at_work(tmp_path)
         job = await job_of(desk, "talentedi", "portrait_effect")
         again = (api.InputSlot(asset=job.body.inputs[0]),)
-        with pytest.raises(NotReusable):
+        with pytest.raises(RefusedByVerdict) as refused:
             await desk.submit(app="talentedi", operation="portrait_effect", choice="", inputs=again)
+        assert refused.value.problem.kind == "no-reuse"
 
     async def test_an_effect_lives_ten_days(self, tmp_path: Path) -> None:
         desk = await at_work(tmp_path)

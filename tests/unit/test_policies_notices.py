@@ -34,7 +34,7 @@ def test_an_incident_at_talentedi_is_told_to_users_and_regulator_within_a_day(co
     }
     for one in found:
         assert one.by == confirmed + DAY_S
-        assert one.via == (Channel.SITE, Channel.PUSH, Channel.SMS, Channel.PHONE)
+        assert one.via == (Channel.SITE, Channel.PUSH, Channel.POP_UP, Channel.SMS, Channel.PHONE)
         assert one.clause == "001 §5(7)"
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from stream.errors import BadRequest
 from stream.policies import refusals
 from stream.policies.compiler import load
+from stream.policies.obligations import Duty, DutyName
 from stream.policies.refusals import Refusal, UnknownPurpose, WrongConsentVersion
 from stream.policies.verdict import Granted, JobRequest, Quota, Refused, consent, decide
 from stream.policies.vocabulary import Choice, OperationName, Place
@@ -67,6 +68,15 @@ def test_an_app_that_gives_no_choice_takes_none():
     without = msgspec.structs.replace(GENZO, choices=())
     assert isinstance(ask(policy=without, choice=""), Granted)
     assert ask(policy=without, choice="save").kind == "bad-choice"
+
+
+def test_a_picture_that_is_here_serves_again_unless_the_policy_has_each_sent_again():
+    again = JobRequest("stylization", "save", 1, reuse=True)
+    assert isinstance(decide(GENZO, again, consents=CONSENTED, available=AVAILABLE), Granted)
+    duty = Duty(name=DutyName.NO_REUSE, clause="000 §9")
+    got = decide(msgspec.structs.replace(GENZO, duties=(duty,)), again, consents=CONSENTED, available=AVAILABLE)
+    assert isinstance(got, Refused)
+    assert (got.kind, got.status, got.clause) == ("no-reuse", 422, "000 §9")
 
 
 def test_the_order_is_policy_then_mistakes_then_consent_then_quota():
