@@ -67,8 +67,6 @@ async def open_request(estate: Estate, ask: api.OpenRequest, withdraw: Withdraw)
     policy = estate.policy(ask.app)
     right = rights.right_of(policy, ask.right)
     now = estate.now()
-    change = Change()
-    who = jobs_of.subject(estate, change, tenant=ask.tenant, app=ask.app, name=ask.subject)
     request = msgspec.structs.replace(
         rights.receive(right, now, estate.tools.calendar),
         purpose=ask.purpose,
@@ -82,7 +80,11 @@ async def open_request(estate: Estate, ask: api.OpenRequest, withdraw: Withdraw)
         verdict.consent(policy, ask.purpose, "", granted=False)
     if right.name is RightName.ACCESS and not ask.public_key:
         raise NoRecipient("expected `public_key`: an export is sealed to whoever asks; `mayfly export key` makes one")
-    _meant(estate, who, request)
+    known = estate.book.subjects.get((ask.tenant, ask.app, ask.subject), "")
+    if request.right == RightName.DELETE and not _leaves(request) and not _meant(estate, known, request):
+        raise NothingToDelete("expected something of this subject that lives: nothing that the request names does")
+    change = Change()  # nothing is refused from here on: the book would keep what no commit made true
+    who = jobs_of.subject(estate, change, tenant=ask.tenant, app=ask.app, name=ask.subject)
     made = records.create(
         estate,
         change,
@@ -101,24 +103,21 @@ async def verify_request(estate: Estate, ask: api.VerifyRequest, withdraw: Withd
     """Who asks is who they say: what waited for that is done."""
     await estate.book.complete()
     asset, request = _find(estate, ask.tenant, ask.app, ask.request)
-    change = Change()
     verified = rights.verify(request, ask.method, estate.now())
-    asset = records.rewrite(estate, change, asset, verified)
-    asset = records.start(estate, change, asset, Clock.IDENTITY_VERIFIED, estate.now())
     who = estate.book.subject(asset.body.subject) if asset.body is not None else None
     if who is None:
         raise assets.Gone("this request was yours; whom it was about is gone")
+    change = Change()
+    asset = records.rewrite(estate, change, asset, verified)
+    asset = records.start(estate, change, asset, Clock.IDENTITY_VERIFIED, estate.now())
     return await _act(estate, change, asset, who, withdraw)
 
 
 async def answer_request(estate: Estate, ask: api.AnswerRequest) -> api.RequestView:
     """Whoever answers for the app says that it is done, or refused and on which ground."""
     asset, request = _find(estate, ask.tenant, ask.app, ask.request)
-    now = estate.now()
-    if ask.state == RequestState.REFUSED:
-        request = rights.refuse(request, now, ask.ground, ask.answer)
-    else:
-        request = rights.complete(request, now, ask.answer)
+    refused = ask.state == RequestState.REFUSED
+    request = rights.answer(request, estate.now(), refused=refused, ground=ask.ground, said=ask.answer)
     change = Change()
     asset = _ended(estate, change, asset, request)
     await estate.commit(change)
@@ -230,7 +229,7 @@ async def _act(estate: Estate, change: Change, made: Asset, who: Subject, withdr
     elif _leaves(request):
         going = leaving.erase_all(estate, change, who.id, cause=CAUSE, but=made.id)
     else:
-        going = _meant(estate, who, request)
+        going = [one for one in _meant(estate, who.id, request) if one.id != made.id]
         assets.retire(estate, change, going, CAUSE)
     request = msgspec.structs.replace(request, erased=tuple(f"{one.id}:{one.head.leaf.hex()}" for one in going))
     if _leaves(request):  # the request goes too, and what it was about
@@ -259,22 +258,17 @@ def _leaves(request: Request) -> bool:
     return request.right == RightName.CANCEL_ACCOUNT or (request.right == RightName.DELETE and whole)
 
 
-def _meant(estate: Estate, who: Subject, request: Request) -> list[Asset]:
-    """What a request for deletion names. Raises NothingToDelete."""
-    if request.right != RightName.DELETE or _leaves(request):
-        return []
-    rows = estate.book.of_subject.get(who.id, set())
+def _meant(estate: Estate, subject_id: str, request: Request) -> list[Asset]:
+    """What of this subject lives that a request for deletion names: nothing, where it went while the request waited."""
+    rows = estate.book.of_subject.get(subject_id, set())
     ids = {request.asset} & rows if request.asset else rows
     found = [asset for row in sorted(ids) if row.startswith(Kind.ASSET.value) and (asset := estate.book.asset(row))]
-    live = [
+    return [
         asset
         for asset in records.erasable(estate, found)
         if asset.head.state in {AssetState.PENDING, AssetState.STORED}
         and (not request.data_class or asset.head.data_class == request.data_class)
     ]
-    if not live:
-        raise NothingToDelete("expected something of this subject that lives: nothing that the request names does")
-    return live
 
 
 def _ended(estate: Estate, change: Change, asset: Asset, request: Request, *, count: bool = True) -> Asset:
@@ -309,8 +303,9 @@ def _all(estate: Estate) -> list[tuple[Asset, Request]]:
 
 
 def _erased(estate: Estate, request: Request) -> bool:
-    """Whether all that it was to erase is unreadable."""
-    return bool(request.erased) and rights.may_act(request) and not any(_alive(estate, one) for one in request.erased)
+    """Whether all that it was to erase is unreadable, were it nothing: it was acted on in the commit that let it be."""
+    erasing = request.right in rights.ERASING and rights.may_act(request)
+    return erasing and not any(_alive(estate, one) for one in request.erased)
 
 
 def _alive(estate: Estate, erased: str) -> bool:

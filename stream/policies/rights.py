@@ -24,8 +24,9 @@ from stream.policies.vocabulary import DataClass
 CLASSES = {RightName.COMPLAINT: DataClass.COMPLAINT, RightName.QUESTION: DataClass.SUPPORT_TICKET}
 """Of the record of a request; all others are rights_request."""
 
-ANSWERED_BY_PEOPLE = frozenset({RightName.COMPLAINT, RightName.QUESTION, RightName.CORRECT})
 ERASING = frozenset({RightName.DELETE, RightName.WITHDRAW, RightName.CANCEL_ACCOUNT})
+ANSWERED_BY_DOING = ERASING | {RightName.ACCESS}
+"""Nobody says that these are done: they are completed by what was done."""
 
 
 class UnknownRight(BadRequest):
@@ -53,6 +54,13 @@ class AlreadyAnswered(BadRequest):
     """The request has ended; another needs another request."""
 
     kind: ClassVar[str] = "already-answered"
+    status: ClassVar[int] = 409
+
+
+class AnsweredByDoing(BadRequest):
+    """What it asks for completes it, and what was erased cannot be refused any more."""
+
+    kind: ClassVar[str] = "answered-by-doing"
     status: ClassVar[int] = 409
 
 
@@ -109,6 +117,13 @@ def refuse(request: Request, now: float, ground: str, answer: str = "") -> Reque
     if not ground:
         raise NoGround("expected `ground`: the law, or the clause, on which the refusal rests")
     return msgspec.structs.replace(request, state=RequestState.REFUSED, ended_at=now, ground=ground, answer=answer)
+
+
+def answer(request: Request, now: float, *, refused: bool, ground: str = "", said: str = "") -> Request:
+    """As whoever answers for the app says. Raises AnsweredByDoing where that would not be so, and as those above."""
+    if may_act(request) and request.right in (ERASING if refused else ANSWERED_BY_DOING):
+        raise AnsweredByDoing("expected a request that people answer: this one is completed by what it asks for")
+    return refuse(request, now, ground, said) if refused else complete(request, now, said)
 
 
 def may_act(request: Request) -> bool:

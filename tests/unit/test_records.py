@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stream.agents import api, leaving, records, retention
+from stream.agents import api, assets, leaving, records, retention
 from stream.agents.api_rights import (
     AnswerRequest,
     ExportRequest,
@@ -20,11 +21,12 @@ from stream.agents.api_rights import (
 from stream.agents.assets import Gone
 from stream.agents.book import Asset
 from stream.agents.rights import NoRecipient, NothingToDelete
+from stream.agents.rights import run as watched
 from stream.events.bus import Outcome, OutputFacts
 from stream.events.records import Note, Request
 from stream.events.rows import AssetState
 from stream.ids import Kind, UnknownId
-from stream.ledger import Change
+from stream.ledger import Change, LedgerLost
 from stream.policies import rights
 from stream.policies.calendar import DAY_S, add_months
 from stream.policies.refusals import UnknownPurpose
@@ -217,6 +219,72 @@ class TestRequests:
             (True, "tenant_api"),
             (False, "rights_request"),
         ]
+
+    async def test_a_refused_request_leaves_no_subject_that_only_memory_has(self, desk: Desk) -> None:
+        for right, more in (("withdraw", {"purpose": "marketing"}), ("access", {}), ("delete", {"data_class": "log"})):
+            with pytest.raises((UnknownPurpose, NoRecipient, NothingToDelete)):
+                await opened(desk, "genzo", right, **more)
+        await opened(desk, "genzo", "complaint", text="slow")
+        await desk.commit()
+        who = desk.book.subjects[TENANT, "genzo", "alice"]
+        assert who.encode() in dict(desk.ledger.items())  # or a crash would leave what is hers unfound
+
+    async def test_what_went_while_its_request_waited_completes_it(self, desk: Desk) -> None:
+        who = await consented(desk, "talentedi")
+        log = await noted(desk, "talentedi", DataClass.CRASH_PERFORMANCE_LOG, Clock.COLLECTED, who)
+        view = await opened(desk, "talentedi", "delete", asset=log.id)
+        await desk.do(lambda estate, change: assets.retire(estate, change, [log], "request"))
+        await desk.heard()
+        view = await verified_soon(desk, VerifyRequest(TENANT, "talentedi", view.id, "email_code"))
+        assert (view.state, view.receipts) == ("completed", ())
+
+    async def test_whoever_answers_cannot_say_what_is_not_so(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("stream.agents.rights.WAIT_S", 0.0)
+        who = await consented(desk, "talentedi")
+        await noted(desk, "talentedi", DataClass.CRASH_PERFORMANCE_LOG, Clock.COLLECTED, who)
+        erasing = await opened(desk, "talentedi", "delete", data_class="crash_performance_log")
+        await desk.ask(VerifyRequest(TENANT, "talentedi", erasing.id, "email_code"))
+        export = await opened(desk, "genzo", "access", public_key=Recipient.new().public)
+        for app, one, state in (
+            ("talentedi", erasing, "refused"),
+            ("talentedi", erasing, "completed"),
+            ("genzo", export, "completed"),
+        ):
+            with pytest.raises(rights.AnsweredByDoing):
+                await desk.ask(AnswerRequest(TENANT, app, one.id, state, ground="none"))
+        refused = await desk.ask(AnswerRequest(TENANT, "genzo", export.id, "refused", ground="not who they say"))
+        assert refused.state == "refused"
+
+    async def test_a_request_to_delete_requests_outlives_what_it_deletes(self, desk: Desk) -> None:
+        await consented(desk, "talentedi")
+        older = await opened(desk, "talentedi", "correct", correction={"name": "b"})
+        view = await opened(desk, "talentedi", "delete", data_class="rights_request")
+        view = await verified_soon(desk, VerifyRequest(TENANT, "talentedi", view.id, "email_code"))
+        assert (view.state, len(view.receipts)) == ("completed", 1)
+        assert desk.asset(older.id).head.state is AssetState.DEAD
+        assert (await desk.ask(GetRequest(TENANT, "talentedi", view.id))).state == "completed"
+
+    async def test_the_next_owner_completes_a_withdrawal_that_erased_nothing(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await consented(desk, "genzo")
+
+        async def lost(*_: object) -> bool:
+            raise LedgerLost("expected to own the partition")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("stream.agents.rights._gone", lost)
+            with pytest.raises(LedgerLost):
+                await opened(desk, "genzo", "withdraw", purpose="face_processing")
+        (row_id,) = (one for one in desk.book.records if isinstance(records.value(desk.asset(one)), Request))
+        watching = asyncio.create_task(watched(desk.estate))
+        try:
+            async with asyncio.timeout(5):
+                while not records.value(desk.asset(row_id)).state.ended:
+                    await asyncio.sleep(0)
+                    await desk.commit()
+        finally:
+            watching.cancel()
 
     async def test_requests_of_another_kind_or_tenant_are_unknown(self, desk: Desk) -> None:
         who = await consented(desk, "talentedi")
