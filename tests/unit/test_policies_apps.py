@@ -15,6 +15,7 @@ from stream.events.rows import AssetState, JobState
 from stream.policies import compiler
 from stream.policies.deadlines import MIN_BUCKET_S, NoPromise, bucket_width_s, ceiling, floor
 from stream.policies.vocabulary import MEDIA, Clock, DataClass, Place
+from tests import twins
 from tests.unit.desk import Desk
 
 ROOT = Path(__file__).parents[2]
@@ -170,3 +171,10 @@ class TestTalentedi:
         desk.clock.moment += 30
         await desk.outcome(desk.job(job.id), Outcome("succeeded", outputs=(OutputFacts("result", 5),), wiped=True))
         assert desk.asset(made.id).head.ceiling == desk.clock.moment + 10 * DAY
+
+
+@pytest.mark.parametrize("twin", twins.TWINS, ids=lambda twin: twin.name)
+def test_twins_compile(twin: twins.Twin) -> None:
+    """Without them no test of the running system begins."""
+    policy = compiler.compile_policy(twins.text(twin).encode(), f"{twin.name}.toml", for_tests=True)
+    assert {one.data_class for one in policy.promises} == {one.data_class for one in POLICIES[twin.app].promises}
