@@ -71,10 +71,19 @@ def processes(children: Iterable[Child]) -> dict[int, str]:
     return {pid: _called(pid, name) for pid, name in found.items()}
 
 
+TUNABLES = "GLIBC_TUNABLES"
+
+
 def environment(pid: int) -> dict[str, str]:
     """What it was started with."""
-    pairs = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    return dict(pair.decode(errors="replace").partition("=")[::2] for pair in pairs if b"=" in pair)
+    found: dict[str, str] = {}
+    for pair in (PROC / str(pid) / "environ").read_bytes().decode(errors="replace").split("\0"):
+        if pair.startswith("glibc.") and TUNABLES in found:
+            found[TUNABLES] += f":{pair}"  # glibc's loader cuts its list in place, at each colon
+        elif "=" in pair:
+            name, _, value = pair.partition("=")
+            found[name] = value
+    return found
 
 
 def nameless(pid: int) -> Iterator[Path]:

@@ -6,6 +6,7 @@ import base64
 import secrets
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ import pytest
 
 from tests.forensic.canaries import WINDOW, Flock, a_noise, a_text
 from tests.forensic.needles import Needles
-from tests.forensic.places import PIECE_BYTES, Piece, files_below, memory, nameless, of_file
+from tests.forensic.places import PIECE_BYTES, Piece, environment, files_below, memory, nameless, of_file
 from tests.forensic.scan import Place, scan
 
 
@@ -101,3 +102,15 @@ class TestPlaces:
         assert 0 in held.canaries(flock)
         assert file.canaries(flock) == {1}
         assert 2 not in held.canaries(flock)
+
+
+def test_the_environment_of_a_process_is_read_as_it_was_given() -> None:
+    """glibc's loader cuts GLIBC_TUNABLES into pieces where it lies."""
+    given = {"GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0", "OTHER": "a=b:c"}
+    with subprocess.Popen(["sleep", "60"], env=given) as child:
+        try:
+            while not (found := environment(child.pid)).get("OTHER"):
+                time.sleep(0.01)
+            assert found == given
+        finally:
+            child.kill()
