@@ -120,7 +120,7 @@ async def disclose(estate: Estate, ask: api.Disclose) -> api.Extract:
 
 async def told(estate: Estate, ask: api.TellDisclosed) -> api.DisclosureView:
     """The subject was told, or may not be: the notice is no longer pending."""
-    found = next((one for one in _all(estate) if one[1].case == ask.case), None)
+    found = next((one for one in records.saying(estate, Disclosed) if one[1].case == ask.case), None)
     if found is None:
         raise UnknownDisclosure("expected a case whose record lives here")
     asset, said = found
@@ -135,7 +135,7 @@ async def told(estate: Estate, ask: api.TellDisclosed) -> api.DisclosureView:
 
 async def ls(estate: Estate, _ask: api.ListDisclosures) -> api.DisclosuresView:
     """Every record that lives."""
-    found = [_view(asset, said) for asset, said in _all(estate)]
+    found = [_view(asset, said) for asset, said in records.saying(estate, Disclosed)]
     await estate.ledger.barrier()
     return api.DisclosuresView(tuple(sorted(found, key=lambda one: one.at)))
 
@@ -195,12 +195,3 @@ def _view(asset: Asset, said: Disclosed) -> api.DisclosureView:
         told_at=said.told_at,
         ground=said.ground,
     )
-
-
-def _all(estate: Estate) -> list[tuple[Asset, Disclosed]]:
-    rows = [estate.book.asset(row_id) for row_id in sorted(estate.book.records)]
-    return [
-        (asset, said)
-        for asset in rows
-        if asset is not None and records.lives(estate, asset) and isinstance(said := records.value(asset), Disclosed)
-    ]

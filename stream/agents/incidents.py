@@ -91,7 +91,7 @@ async def change_incident(estate: Estate, ask: api.ChangeIncident) -> api.Incide
 async def ls(estate: Estate, _ask: api.ListIncidents) -> api.IncidentsView:
     """All that live."""
     await estate.book.complete()
-    found = [_view(estate, asset, said) for asset, said in _all(estate)]
+    found = [_view(estate, asset, said) for asset, said in records.saying(estate, Incident)]
     await estate.ledger.barrier()
     return api.IncidentsView(tuple(sorted(found, key=lambda one: one.incident.opened_at)))
 
@@ -109,7 +109,7 @@ async def run(estate: Estate) -> None:
 def look(estate: Estate, shown: set[tuple[str, str]], told: set[tuple[str, str, str]]) -> set[tuple[str, str]]:
     """One round: what the gauges show now. `told` gains the notices of which an alarm was given."""
     left: dict[tuple[str, str], float] = {}
-    for asset, said in _all(estate):
+    for asset, said in records.saying(estate, Incident):
         for due in rules.pending(estate.tools.policies, said, estate.tools.calendar):
             key = due.app, due.to.value
             seconds = due.by - estate.now()
@@ -136,16 +136,7 @@ def _view(estate: Estate, asset: Asset, said: Incident) -> api.IncidentView:
 
 
 def _find(estate: Estate, incident: str) -> tuple[Asset, Incident]:
-    found = next((one for one in _all(estate) if one[0].id == incident), None)
+    found = next((one for one in records.saying(estate, Incident) if one[0].id == incident), None)
     if found is None:
         raise UnknownIncident("expected the id of an incident that is kept: see `mayfly incident ls`")
     return found
-
-
-def _all(estate: Estate) -> list[tuple[Asset, Incident]]:
-    rows = [estate.book.asset(row_id) for row_id in sorted(estate.book.records)]
-    return [
-        (asset, said)
-        for asset in rows
-        if asset is not None and records.lives(estate, asset) and isinstance(said := records.value(asset), Incident)
-    ]

@@ -8,6 +8,7 @@ shortens its life. What has a floor (R2) is not erased before it, whoever asks: 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -22,6 +23,8 @@ from stream.policies import deadlines
 from stream.policies.vocabulary import Clock
 
 ROLE = "record"
+
+V = TypeVar("V", bound=records.Value)
 
 
 def is_record(asset: Asset) -> bool:
@@ -98,6 +101,16 @@ def of(estate: Estate, subject_id: str, *classes: str) -> Iterator[Asset]:
         asset = estate.book.asset(row_id) if row_id.startswith(Kind.ASSET.value) else None
         if asset is not None and lives(estate, asset) and (not classes or asset.head.data_class in classes):
             yield asset
+
+
+def saying(estate: Estate, kind: type[V]) -> list[tuple[Asset, V]]:
+    """Every living record of the partition that says this kind of thing, with what it says, in the order of ids."""
+    found = [estate.book.asset(row_id) for row_id in sorted(estate.book.records)]
+    return [
+        (asset, said)
+        for asset in found
+        if asset is not None and lives(estate, asset) and isinstance(said := value(asset), kind)
+    ]
 
 
 def erasable(estate: Estate, found: Iterable[Asset]) -> list[Asset]:

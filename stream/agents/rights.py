@@ -167,7 +167,7 @@ async def run(estate: Estate) -> None:
         change = Change()
         left: dict[tuple[str, str], float] = {}
         late: Counter[tuple[str, str]] = Counter()
-        for asset, request in _all(estate):
+        for asset, request in records.saying(estate, Request):
             if request.state.ended:
                 continue
             if _erased(estate, request):
@@ -291,15 +291,6 @@ def _find(estate: Estate, tenant: str, app: str, request_id: str) -> tuple[Asset
     if not isinstance(said, Request):
         raise UnknownId("expected a request of this app")
     return asset, said
-
-
-def _all(estate: Estate) -> list[tuple[Asset, Request]]:
-    found = [estate.book.asset(row_id) for row_id in sorted(estate.book.records)]
-    return [
-        (asset, said)
-        for asset in found
-        if asset is not None and records.lives(estate, asset) and isinstance(said := records.value(asset), Request)
-    ]
 
 
 def _erased(estate: Estate, request: Request) -> bool:
