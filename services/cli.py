@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from aiokafka.errors import KafkaError
-from rich.console import Console
 
 from ray_cluster.engines import samples_path
 from services import (
@@ -26,6 +25,7 @@ from services import (
     cli_sharing,
     cli_status,
     cli_tenant,
+    terminal,
 )
 from services.demo import run as running_demo
 from services.local import interrupts
@@ -39,7 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The backend of five media-generation apps, in which every byte lives no longer than its app promised.",
 )
-WIDTH = 130  # of what is not a terminal, in characters
 RootStoreOption = Annotated[
     RootStoreName, typer.Option(help="Where keys of roots are wrapped: files, or an OpenBao booted for it")
 ]
@@ -58,7 +57,7 @@ def demo(
     photo = photo or samples_path("portrait.jpg")
     found = interrupts.run(
         running_demo.run(
-            photo=photo, out=out, report=report, workers=workers, root_store=root_store, console=_console()
+            photo=photo, out=out, report=report, workers=workers, root_store=root_store, console=terminal.console()
         )
     )
     raise typer.Exit(1 if found.broken else 0)
@@ -72,13 +71,9 @@ def up(
     region: Annotated[str, typer.Option(help="Where this is, for apps whose data must stay somewhere: CN")] = "",
 ) -> None:
     """Run the system in the foreground until Ctrl-C. It starts empty, and keeps nothing."""
-    interrupts.run(running_up.run(workers=workers, port=port, root_store=root_store, region=region, console=_console()))
-
-
-def _console() -> Console:
-    """A file or a pipe has no width: tables then take what they need, instead of the 80 columns that rich presumes."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    interrupts.run(
+        running_up.run(workers=workers, port=port, root_store=root_store, region=region, console=terminal.console())
+    )
 
 
 app.command()(cli_restore.backup)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from services import audit_export, audit_rotate, settings
 from services.local.running import running, settings_file
 from services.public_key import parse_public_key
+from services.terminal import failed
 from stream.audit.checkpoint import decode_note, parse_note
 from stream.audit.signer import key_id
 from stream.audit.tiles import CHECKPOINT
@@ -38,11 +38,11 @@ def export(
 ) -> None:
     """Copy every log, or what is new of it. A log that shrank or forked is refused, and the copy left as it was."""
     if not api_key:
-        raise _fail("Not exported", "expected a tenant's API key in --api-key or KEY")
+        raise failed("Not exported", "expected a tenant's API key in --api-key or KEY")
     try:
         found = asyncio.run(audit_export.export(url or running().url, api_key, folder))
     except MayflyError as error:
-        raise _fail("Not exported", str(error)) from None
+        raise failed("Not exported", str(error)) from None
     for each in found:
         size = each.audited.head.size
         typer.echo(f"{each.folder}: {size:,} leaves, {size - each.before:,} of them new")
@@ -65,7 +65,7 @@ def verify(
         if seen:
             raise BadRequest(f"expected the log of every --since, found none of {', '.join(sorted(seen))}")
     except MayflyError as error:
-        raise _fail("Not proven", str(error)) from None
+        raise failed("Not proven", str(error)) from None
 
 
 @app.command()
@@ -75,7 +75,7 @@ def rotate() -> None:
         known = settings.load(settings_file())
         found = asyncio.run(audit_rotate.rotate(known, list(running().workers.values())))
     except MayflyError as error:
-        raise _fail("Not rotated", str(error)) from None
+        raise failed("Not rotated", str(error)) from None
     typer.echo(f"All logs are signed by {found.key_id} from here on: {found.public.hex()}")
 
 
@@ -85,7 +85,7 @@ def _audited(name: str, read: Read, trusted: bytes | None, seen: dict[str, str])
         origin = parse_note(decode_note(read(CHECKPOINT) or b"")).origin
         return audit(read, trusted_key=trusted, since=seen.pop(origin, None))
     except MayflyError as error:
-        raise _fail("Not proven", f"{name}: {error}") from None
+        raise failed("Not proven", f"{name}: {error}") from None
 
 
 def _summary(found: Audited) -> str:
@@ -113,8 +113,3 @@ def _checkpoints(paths: list[Path]) -> dict[str, str]:
 
 def _utc(milliseconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(milliseconds / 1000))
-
-
-def _fail(what: str, sentence: str) -> typer.Exit:
-    Console(stderr=True).print(f"{what}: {sentence}", soft_wrap=True, highlight=False, markup=False)
-    return typer.Exit(1)

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from rich.console import Console
 
+from services.terminal import failed
 from stream.errors import MayflyError
 from stream.vault.envelope import Recipient
 from stream.vault.purposes import export_info
@@ -32,7 +32,7 @@ def key(path: Annotated[Path, typer.Argument(metavar="FILE", help="For the priva
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise _fail("No key", f"expected FILE to be new and writable, got: {error.strerror}") from None
+        raise failed("No key", f"expected FILE to be new and writable, got: {error.strerror}") from None
     with os.fdopen(handle, "wb") as file:
         file.write(mlkem.private_bytes_raw() + x25519.private_bytes_raw())
     typer.echo(Recipient(mlkem, x25519).public.hex())
@@ -49,7 +49,7 @@ def open_(
     try:
         opened = recipient_of(private).open_bytes(path.read_bytes(), export_info(request, name))
     except (OSError, ValueError, MayflyError) as error:
-        raise _fail("Not opened", str(error)) from None
+        raise failed("Not opened", str(error)) from None
     typer.echo(json.dumps(json.loads(opened), indent=2, ensure_ascii=False))
 
 
@@ -58,8 +58,3 @@ def recipient_of(private: Path) -> Recipient:
     raw = private.read_bytes()
     mlkem = MLKEM768PrivateKey.from_seed_bytes(raw[:_SEED_BYTES])
     return Recipient(mlkem, X25519PrivateKey.from_private_bytes(raw[_SEED_BYTES:]))
-
-
-def _fail(what: str, sentence: str) -> typer.Exit:
-    Console(stderr=True).print(f"{what}: {sentence}", soft_wrap=True, highlight=False, markup=False)
-    return typer.Exit(1)

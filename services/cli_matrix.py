@@ -7,12 +7,13 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from services.terminal import console
 from stream.policies import matrix as rows_of
 from stream.policies.matrix import KEPT, OPEN, ORGANISATIONAL, Row
 
+WIDTH = 140
 STYLES = {KEPT: "green", ORGANISATIONAL: "cyan", OPEN: "bold red"}
 SIGNS = {KEPT: "●", ORGANISATIONAL: "◐", OPEN: "○"}
 
@@ -29,9 +30,8 @@ def matrix(
     if as_json:
         typer.echo(msgspec.json.encode({"rows": found}).decode())
     else:
-        console = Console(width=None if Console().is_terminal else 140)
-        console.print(_listed(found) if app else _across(found))
-        console.print(_summary(found))
+        console(WIDTH).print(_listed(found) if app else _across(found))
+        console(WIDTH).print(_summary(found))
     raise typer.Exit(any(row.status == OPEN for row in found))
 
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 
 from services import cli_matrix, cli_policy_time, policy_tables, settings
 from services.local.running import NotRunning, settings_file
-from services.policy_tables import table
+from services.policy_tables import WIDTH, table
+from services.terminal import console
 from stream.policies import compiler
 from stream.policies.model import Policy
 
@@ -25,7 +25,6 @@ PLATFORM = {
 """What is decided once for all apps: settings of the system, with the rule that leaves them open."""
 
 Json = Annotated[bool, typer.Option("--json", help="For machines")]
-WIDTH = 150
 
 
 @app.callback()
@@ -52,7 +51,7 @@ def ls(*, as_json: Json = False) -> None:
             str(sum(policy.decided[one.name] == one.strict for one in policy.decisions)),
             policy.hash[:12],
         )
-    console().print(made)
+    console(WIDTH).print(made)
 
 
 @app.command()
@@ -63,7 +62,7 @@ def show(name: Annotated[str, typer.Argument(metavar="APP")], *, as_json: Json =
         _json(policy)
         return
     said = f"{policy.title}, text {policy.source}, {policy.dated or 'undated'}; {policy.hash[:12]}"
-    console().print(said, policy_tables.whole(policy), sep="\n")
+    console(WIDTH).print(said, policy_tables.whole(policy), sep="\n")
 
 
 @app.command()
@@ -103,8 +102,8 @@ def decisions(*, as_json: Json = False) -> None:
         by = " (strict)" if value == strict else f" (decided; strict: {strict})"
         clauses = "; ".join(filter(None, (row["clause"], row["reading"])))
         made.add_row(row["app"] or "all", row["name"], row["question"], shown + by, clauses)
-    console().print(made)
-    console().print(
+    console(WIDTH).print(made)
+    console(WIDTH).print(
         "\nA decision is a line in the TOML file that MAYFLY_DECISIONS names: a table for each app."
         " What is of all apps is a setting of the system.",
         style="dim",
@@ -115,12 +114,6 @@ app.command()(cli_policy_time.timeline)
 app.command()(cli_policy_time.simulate)
 app.command()(cli_policy_time.diff)
 app.command()(cli_matrix.matrix)
-
-
-def console() -> Console:
-    """A file or a pipe has no width; tables then take what they need."""
-    made = Console()
-    return made if made.is_terminal else Console(width=WIDTH)
 
 
 def _platform() -> list[dict[str, Any]]:

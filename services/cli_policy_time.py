@@ -9,13 +9,13 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from services import policy_lives
 from services.policy_lives import JOB_S, span
-from services.policy_tables import table
+from services.policy_tables import WIDTH, table
+from services.terminal import console
 from stream.policies import change, compiler
 from stream.policies import simulate as simulation
 from stream.policies.calendar import Holidays
@@ -42,8 +42,8 @@ def timeline(name: Annotated[str, typer.Argument(metavar="APP")], *, as_json: Js
         shown = "" if life["data_class"] == before else str(life["data_class"])
         before = str(life["data_class"])
         made.add_row(shown, str(life["case"]), _bar(life["seconds"]), str(life["gone"]), str(life["clause"]))
-    _console().print(made)
-    _console().print(
+    console(WIDTH).print(made)
+    console(WIDTH).print(
         "\n━ lives  ╸ gone  · never stored, or gone with the account  ─▶ until its user, or whoever it is for, ends it"
         "\nA job here takes a minute; what goes with an account counts from its cancellation.",
         style="dim",
@@ -73,7 +73,7 @@ def simulate(
             made.add_row(
                 life.thing, life.data_class, _when(life.made_at), _when(life.gone_at), lived, life.clause, floor
             )
-    _console().print(made)
+    console(WIDTH).print(made)
 
 
 def diff(
@@ -98,7 +98,7 @@ def diff(
     for one in found:
         clauses = " → ".join(dict.fromkeys(filter(None, (one.clause_before, one.clause_after))))
         made.add_row(one.what, one.before, one.after, one.effect, clauses)
-    _console().print(made if found else "Nothing changes for anybody.")
+    console(WIDTH).print(made if found else "Nothing changes for anybody.")
     for telling in said:
         days = f"{window(telling.before)} before" if telling.before else "before"
         typer.echo(f"told of {telling.of}, {days} it takes effect, by {', '.join(telling.via)} ({telling.clause})")
@@ -157,8 +157,3 @@ def _finite(seconds: object) -> object:
 
 def _without_infinity(row: dict[str, object]) -> dict[str, object]:
     return {key: _finite(value) for key, value in row.items()}
-
-
-def _console() -> Console:
-    made = Console()
-    return made if made.is_terminal else Console(width=150)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from services.audit_export import logs_of
 from services.public_key import parse_public_key
+from services.terminal import failed
 from stream.audit.checkpoint import decode_note, parse_note
 from stream.audit.receipt_file import note_of
 from stream.audit.receipt_file import verify as verify_file
@@ -47,9 +47,9 @@ def verify(
         else:
             found = verify_in_log(raw, asset, salt, _log(log, raw, trusted))
     except OSError as error:
-        raise _fail(f"expected a readable file, got: {error.strerror}") from None
+        raise failed("Not proven", f"expected a readable file, got: {error.strerror}") from None
     except MayflyError as error:
-        raise _fail(str(error)) from None
+        raise failed("Not proven", str(error)) from None
     gone = f", and absent since {_utc(found.absent.t_gone_ms)}" if found.absent else ""
     signed = "by the key you trust" if found.trusted else f"by key {found.key_id}, which you did not name as trusted"
     typer.echo(
@@ -73,8 +73,3 @@ def _due(ms: int) -> str:
 
 def _utc(milliseconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(milliseconds / 1000))
-
-
-def _fail(sentence: str) -> typer.Exit:
-    Console(stderr=True).print(f"Not proven: {sentence}", soft_wrap=True, highlight=False, markup=False)
-    return typer.Exit(1)

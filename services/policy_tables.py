@@ -15,6 +15,7 @@ from stream.policies.model import Policy, Promise
 from stream.policies.vocabulary import NEVER_STORED, Bound, DataClass
 
 HEADING = "bold"
+WIDTH = 150  # of what is not a terminal: clauses are long
 
 
 def table(*headings: str, ratio: int | None = None) -> Table:
