@@ -27,7 +27,7 @@ import uvloop
 from ray_cluster.client import Cluster
 from ray_cluster.engines import registry
 from ray_cluster.pools import ClusterConfig, default_pools
-from services import approvers, register
+from services import approvers, policies_followed, register
 from services.clock_topic import follow_clock
 from services.counts import counts_of
 from services.owner_api import OwnerServer, revoke_at
@@ -67,7 +67,6 @@ from stream.metrics import worker as metrics
 from stream.policies import compiler
 from stream.policies.announcements import Announcement
 from stream.policies.calendar import Holidays
-from stream.policies.compiler import BadPolicy
 from stream.vault.custody import S3Custody
 from stream.vault.pages import KeyPages
 from stream.vault.rootstore import RootStore
@@ -75,7 +74,6 @@ from stream.vault.rootstore import RootStore
 log = logging.getLogger(__name__)
 
 STOP_S = 10.0
-POLICIES_S = 60.0  # between two looks at which policies are in force
 MEGAPIXEL = 1.0  # what a job is predicted to cost before its pictures are known
 
 AGENTS: dict[str, dict[type[Event], Decide]] = {
@@ -255,7 +253,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         await server.start()
         stack.push_async_callback(server.stop)
         stack.push_async_callback(estates.close)
-        following = asyncio.create_task(_follow_policies(settings, tools), name="policies")
+        following = asyncio.create_task(policies_followed.follow(settings.policies_extra, tools), name="policies")
         stack.callback(following.cancel)
         dispatching = asyncio.create_task(wiring.dispatcher.run(), name="dispatcher")
         dispatching.add_done_callback(_fatal)
@@ -277,22 +275,6 @@ def _agent(app: faust.App, flow: Flow, topic: str, decisions: dict[type[Event], 
             raise
 
     app.agent(source, name=topic)(run)
-
-
-async def _follow_policies(settings: Settings, tools: Tools) -> None:
-    """Until another policy is in force than this worker began with: it ends, and its successor goes by that one."""
-    hashes = {app: policy.hash for app, policy in tools.policies.items()}
-    while True:
-        await asyncio.sleep(POLICIES_S)
-        try:
-            found = await asyncio.to_thread(compiler.load_all, settings.policies_extra, now=tools.clock.now())
-        except BadPolicy as error:
-            log.error("a policy does not compile, and the ones before go on: %s", error)  # noqa: TRY400
-            continue
-        if {app: policy.hash for app, policy in found.items()} != hashes:
-            log.warning("another policy is in force: this worker ends, a supervisor restarts it")
-            tools.end()
-            return
 
 
 def _fatal(task: asyncio.Task[None]) -> None:

@@ -8,6 +8,9 @@ TAKEOVERS = Counter("mayfly_takeovers_total", "Partitions opened by this worker"
 TAKEOVER_S = Histogram("mayfly_takeover_seconds", "From assignment to serving", buckets=(0.1, 0.3, 1, 3, 5, 10, 15))
 PARKED = Counter("mayfly_parked_total", "Events parked", ("topic", "kind"))
 SIGNING_UNREAD = Counter("mayfly_signing_key_unread_total", "Looks at the folder of the signing key that failed")
+POLICIES_UNREAD = Counter(
+    "mayfly_policies_unread_total", "Looks at the policies in force that found one not to compile"
+)
 SWEEP_FAILURES = Counter("mayfly_sweep_failures_total", "Rounds of the sweeper that the object store did not answer")
 DROPPED_BUCKETS = Counter("mayfly_dropped_buckets_total", "Buckets whose keys died in one commit at their deadline")
 DROP_S = Histogram(
