@@ -4,6 +4,8 @@
 - With no tables and no standby replicas it assigns round robin, which does not co-partition. → standby replicas 1.
 - It handles events while `on_partitions_assigned` runs, and sends no heartbeat meanwhile. → see `estates`.
 - It acknowledges an event whose handler raised, and commits past unacknowledged ones. → see `flow`.
+
+One more loses no event, but time. → see `delivery`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import Any
 
 import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+
+from stream.agents.delivery import StraightDelivery
 
 SESSION_S = 6.0  # the broker's group.min.session.timeout.ms; above the ledger's SELF_LEASE_S
 HEARTBEAT_S = 1.0
@@ -26,7 +30,7 @@ class _ReadCommittedThread(AIOKafkaConsumerThread):
         return consumer
 
 
-class _ReadCommittedConsumer(Consumer):
+class _ReadCommittedConsumer(StraightDelivery, Consumer):
     def _new_consumer_thread(self) -> Any:
         return _ReadCommittedThread(self, loop=self.loop, beacon=self.beacon)
 
