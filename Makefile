@@ -7,7 +7,7 @@ COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform x86
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo forensic test lint lock clean
+.PHONY: help setup demo forensic chaos test lint lock clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ lint: setup ## style, types, layers
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: setup ## ten minutes in which everything dies under load; SEED=… repeats an order of faults
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
 test: lint ## lint, and every test, with 90 % of stream/ covered
 	$(BIN)/coverage erase

@@ -64,12 +64,18 @@ class Children:
             ) from None
         self._mark = secrets.token_hex(16)
         self._running: dict[str, tuple[Child, subprocess.Popen[bytes]]] = {}
+        self._how: dict[str, tuple[Sequence[str], Mapping[str, str] | None]] = {}  # each was started last
         self.swept = _sweep(self._records)
 
     def start(self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Child:
         """Run `argv` with its output in `NAME.log`; `env` is added to ours. Raises ChildFailed."""
+        self._how[name] = argv, env
+        return self._start(name, fresh_log=True)
+
+    def _start(self, name: str, *, fresh_log: bool) -> Child:
+        argv, env = self._how[name]
         log = self.run_dir / f"{name}.log"
-        with log.open("wb") as output:
+        with log.open("wb" if fresh_log else "ab") as output:
             process = subprocess.Popen(  # noqa: S603 - argv is ours
                 ["/bin/sh", "-c", GATE, name, *argv],
                 env={**os.environ, **(env or {}), MARK_VARIABLE: self._mark},
@@ -94,6 +100,11 @@ class Children:
         with process.stdin as gate:
             gate.write(b"go\n")
         return child
+
+    async def restart(self, name: str) -> Child:
+        """Kill what is left of a child, and start it as it was started; its log goes on. Raises ChildFailed."""
+        await self.stop([name], grace_s=0.0)
+        return self._start(name, fresh_log=False)
 
     async def until(self, child: Child, check: Check, *, timeout_s: float) -> None:
         """Poll `check` (plain or async) until it returns without raising. Raises ChildFailed, at once if it died."""

@@ -1,4 +1,4 @@
-"""The whole system on a booted stack: topics, settings, a gateway and workers, each worker restarted when it dies."""
+"""The whole system on a booted stack: topics, settings, a gateway and workers, each restarted when it dies."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class System:
         self.restarts = 0
         self._demo_clock, self._overrides = demo_clock, overrides
         self._ports: dict[str, int] = {}
-        self._keeping: list[asyncio.Task[None]] = []
+        self._keeping: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
         """Raises ChildFailed or NotServing."""
@@ -99,14 +99,14 @@ class System:
         self.url = f"http://127.0.0.1:{public}"
         names = [f"worker-{n + 1}" for n in range(self.workers)]
         self._ports = dict(zip(names, internal, strict=True))
-        self._start("gateway", ["services.gateway", "--port", str(public)])
+        self._keeping["gateway"] = self._kept("gateway", "services.gateway", public)
         self._keep_all()
         try:
             await self._until_ready()
         except BaseException:
             await self._stop()
             raise
-        (self.folder / SYSTEM_FILE).write_text(json.dumps({"url": self.url, "workers": self._ports}))
+        self._tell()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -137,7 +137,7 @@ class System:
 
     async def stop_workers(self) -> None:
         """End every worker, so that nobody owns a partition; the gateway and the stores go on."""
-        await self._unkeep()
+        await self._unkeep(list(self._ports))
         await self.stack.children.stop([name for name in self._ports if self.child(name) is not None])
 
     async def start_workers(self) -> None:
@@ -152,35 +152,54 @@ class System:
     def _start(self, name: str, module: list[str]) -> Child:
         return self.stack.children.start(name, [sys.executable, "-m", *module], env=self._env)
 
+    async def join(self, name: str) -> None:
+        """One more worker, which takes its share of the partitions as soon as the group notices it."""
+        (self._ports[name],) = free_ports(1)
+        self._keeping[name] = self._kept(name, "services.worker", self._ports[name])
+        self._tell()
+
+    async def leave(self, name: str) -> None:
+        """That worker ends for good, as at a scale-down: by SIGTERM."""
+        await self._unkeep([name])
+        if self.child(name) is not None:
+            await self.stack.children.stop([name])
+        del self._ports[name]
+        self._tell()
+
     def _keep_all(self) -> None:
         for name, port in self._ports.items():
-            self._keeping.append(asyncio.create_task(self._keep(name, port), name=f"keep {name}"))
+            self._keeping[name] = self._kept(name, "services.worker", port)
 
-    async def _unkeep(self) -> None:
-        keeping, self._keeping = self._keeping, []
+    def _kept(self, name: str, module: str, port: int) -> asyncio.Task[None]:
+        return asyncio.create_task(self._keep(name, [module, "--port", str(port)]), name=f"keep {name}")
+
+    async def _unkeep(self, names: list[str]) -> None:
+        keeping = [self._keeping.pop(name) for name in names if name in self._keeping]
         for task in keeping:
             task.cancel()
         await asyncio.gather(*keeping, return_exceptions=True)
 
-    async def _keep(self, name: str, port: int) -> None:
+    async def _keep(self, name: str, module: list[str]) -> None:
         """A supervisor's whole job: what ends is started again."""
+        child = self._start(name, module)
         while True:
-            child = self._start(name, ["services.worker", "--port", str(port)])
-            while True:
-                await asyncio.sleep(RESTART_POLL_S)
-                try:
-                    self.stack.children.expect(child)
-                except ChildFailed as error:
-                    log.warning("%s", error)
-                    break
-            self.restarts += 1
-            await self.stack.children.stop([name])
+            await asyncio.sleep(RESTART_POLL_S)
+            try:
+                self.stack.children.expect(child)
+            except ChildFailed as error:
+                log.warning("%s", error)
+                self.restarts += 1
+                child = await self.stack.children.restart(name)
+
+    def _tell(self) -> None:
+        """Where everybody is, for commands that ask."""
+        (self.folder / SYSTEM_FILE).write_text(json.dumps({"url": self.url, "workers": self._ports}))
 
     async def _until_ready(self) -> None:
         end = time.monotonic() + SERVING_S
         async with aiohttp.ClientSession() as http:
             while time.monotonic() < end:
-                for task in self._keeping:
+                for task in self._keeping.values():
                     if task.done():
                         task.result()
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -203,7 +222,7 @@ class System:
         return found
 
     async def _stop(self) -> None:
-        await self._unkeep()
+        await self._unkeep(list(self._keeping))
         ours = {"gateway", *self._ports}
         await self.stack.children.stop([child.name for child in self.stack.children.running() if child.name in ours])
         (self.folder / SYSTEM_FILE).unlink(missing_ok=True)

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 EXIT_LEDGER_LOST = 70  # a supervisor restarts the worker; unacknowledged events come back
 
+OPENING = 4
+"""Estates that open at the same time. All of 64 at once would keep the first ones from committing, and lose them."""
+
 
 class NotCopartitioned(StoreUnavailable):
     """The group gave this worker different partitions of topics that belong together."""
@@ -43,6 +46,7 @@ class Estates:
         self._app, self._topics, self._make = app, topics, make
         self._open: dict[int, Estate] = {}
         self._opening: list[asyncio.Task[None]] = []
+        self._room = asyncio.Semaphore(OPENING)
         app.on_partitions_revoked.connect(self._revoked)
         app.on_rebalance_complete.connect(self._assigned)
 
@@ -98,7 +102,8 @@ class Estates:
         log.info("estates open: %s", self.owned())
 
     async def _take(self, partition: int) -> None:
-        estate = self._open[partition] = await self._make(partition, self._lost)
+        async with self._room:
+            estate = self._open[partition] = await self._make(partition, self._lost)
         for callback in self.on_opened:
             callback(estate)
 

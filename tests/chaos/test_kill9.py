@@ -18,86 +18,15 @@ import pytest
 from services.local.system import SETTINGS_FILE, System
 from stream import topics
 from stream.events.rows import AssetHead, AssetState, JobHead, JobState, rows
-from tests.integration.client import APP, Client, a_picture, asset_of, eventually, records
+from tests.chaos.load import Load
+from tests.integration.client import APP, Client, asset_of, eventually, records
 
 pytestmark = pytest.mark.stack
 
 JOBS = 500
 KILLS = 5
 WAVE = JOBS // KILLS
-IN_FLIGHT = 40
 TAKEOVER_S = 15.0
-PATIENCE_S = 60.0
-AWAY = {500, 502, 503}
-
-
-class Load:
-    """Jobs, asked for and followed to their end by clients that ask again."""
-
-    def __init__(self, client: Client, jobs: int) -> None:
-        self.client, self.jobs = client, jobs
-        self.ended: dict[str, dict[str, Any]] = {}
-        self.returned = 0
-        self.allowed = jobs
-        self.failed: BaseException | None = None
-        self._begun = 0
-        self._picture = a_picture(16)
-
-    async def run(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(IN_FLIGHT):
-                    group.create_task(self._client())
-        except BaseException as error:
-            self.failed = error
-            raise
-
-    async def until(self, ended: int) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while len(self.ended) < ended:
-                if self.failed is not None:
-                    raise self.failed
-                await asyncio.sleep(0.01)
-
-    async def _client(self) -> None:
-        while self._begun < self.jobs:
-            if self._begun >= self.allowed:
-                await asyncio.sleep(0.01)
-                continue
-            self._begun += 1
-            await self._job(self._begun)
-
-    async def _job(self, n: int) -> None:
-        subject = f"subject {n % 37}"
-        choice = "discard" if n % 2 else "save"
-        body = {"subject": subject, "operation": "noop", "choice": choice, "inputs": [{}], "params": {"steps": n % 3}}
-        key = {"Idempotency-Key": f"{self.client.tenant} {n}"}
-        job = (await self._ask("POST", "jobs", {201, 200}, json=body, headers=key)).json()
-        path = f"jobs/{job['id']}"
-        # 409: an upload whose answer was lost is there already, or its grant was another owner's: the status tells.
-        while (await self._ask("PUT", f"{path}/inputs/0", {200, 409}, content=self._picture)).status_code == 409:
-            if (await self._ask("GET", path, {200})).json()["state"] != "awaiting":
-                break
-        view = job
-        while view["state"] not in {"succeeded", "failed", "cancelled", "expired"}:
-            view = (await self._ask("GET", path, {200})).json()
-            await asyncio.sleep(0.05)
-        if choice == "discard" and view["state"] == "succeeded":
-            result = asset_of(view, "result")["id"]
-            self.returned += (await self._ask("GET", f"assets/{result}", {200, 410})).status_code == 200
-        self.ended[job["id"]] = view
-
-    async def _ask(self, method: str, path: str, good: set[int], **options: Any) -> httpx.Response:
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                try:
-                    answer = await self.client.request(method, f"/v1/{APP}/{path}", **options)
-                except httpx.TransportError:
-                    continue
-                if answer.status_code in good:
-                    return answer
-                assert answer.status_code in AWAY, (path, answer.text)
-                await asyncio.sleep(0.1)
 
 
 async def history(system: System) -> dict[bytes, list[bytes | None]]:
