@@ -4,20 +4,35 @@ A pool's need is the demand bound of earliest-deadline-first scheduling (Baruah,
 utilisation we aim at: for every deadline, the predicted seconds due by then ÷ the seconds until then; the largest wins.
 Up at once, down only after `idle_s`, and a leased actor is never taken: where a starving pool needs the room, `feed`
 falls below `desired`, and an actor gives way when its lease ends.
+
+Everything that a decision rests on is in `Demand` and `Limits`, so that a logged one can be taken again (journal.py).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from ray_cluster.horizon import Due
+
 MIN_SLACK_S = 1.0
-"""A deadline nearer than this, or past, counts as this near: an overdue job is urgent, not infinitely so."""
+"""A deadline nearer than this counts as this near: such a job is urgent, not infinitely so."""
+
+LATE_WITHIN_S = 60.0
+"""Jobs that can no longer be in time should be done within this: more actors would not save them."""
 
 GIVE_WAY_S = 5.0
 """How long a pool without an actor waits before a busy pool must let one go: longer than an engine takes to load."""
+
+LONG_AGO_S = 1e9
+
+Cause = Literal["jobs", "floor", "rests", "nothing", "limit", "ceiling", "blocked", "gives-way"]
+"""Why so many, as a closed set; the last four say that it is not what the pool would have."""
+
+_GIVES_WAY: tuple[Cause, str] = ("gives-way", "gives way to a pool that has none")
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -25,12 +40,26 @@ class Demand(msgspec.Struct, frozen=True):
 
     pool: str
     max_actors: int
-    jobs: tuple[tuple[float, float], ...] = ()  # queued and running
+    jobs: tuple[tuple[float, float], ...] = ()  # running, one by one
     actors: int = 0  # living or starting
     leased: int = 0  # of them
     idle_s: tuple[float, ...] = ()  # since when each other one has had nothing to do
     starved_s: float = 0.0  # how long the oldest queued job has waited while there was no actor
     blocked: bool = False  # starting failed: not before the backoff is over
+    queued: tuple[Due, ...] = ()  # by deadline
+    floor: int = 0  # actors that are kept whatever comes: the warm minimum, or what the timetable says now
+    price_per_hour: float = 0.0  # of one actor, in whatever unit the ceiling has
+    grown_s: float = LONG_AGO_S  # since it last got an actor
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for all pools together."""
+
+    max_actors: int
+    idle_s: float
+    target_utilisation: float = 0.8
+    cooldown_s: float = 0.0  # nothing idle is let go so soon after its pool has grown
+    ceiling_per_hour: float | None = None  # what all actors may cost
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -39,49 +68,98 @@ class Decision(msgspec.Struct, frozen=True):
     desired: int
     feed: int
     reason: str
+    cause: Cause = "nothing"
 
 
 def needed(demand: Demand, target_utilisation: float) -> int:
-    """Actors that meet every deadline of `demand.jobs`; at least one if there are any, at most the pool's maximum."""
+    """Actors that meet every deadline that can be met; at least one if there is work, at most one for each job."""
+    due = sorted(
+        (left_s if left_s > 0 and left_s * jobs >= seconds else max(left_s, LATE_WITHIN_S), seconds, jobs)
+        for left_s, seconds, jobs in (*demand.queued, *((left_s, cost_s, 1) for left_s, cost_s in demand.jobs))
+    )
     due_s = worst = 0.0
-    for left_s, cost_s in sorted(demand.jobs):
-        due_s += max(0.0, cost_s)
-        worst = max(worst, due_s / max(left_s, MIN_SLACK_S))
-    wanted = math.ceil(min(worst / target_utilisation, demand.max_actors))
-    return min(max(wanted, 1 if demand.jobs else 0), demand.max_actors)
+    count = 0
+    for left_s, seconds, jobs in due:
+        due_s += max(0.0, seconds)
+        count += jobs
+        worst = max(worst, min(due_s / max(left_s, MIN_SLACK_S) / target_utilisation, count))
+    wanted = math.ceil(min(worst, demand.max_actors))
+    return min(max(wanted, 1 if due else 0), demand.max_actors)
 
 
 def decide(
-    demands: Sequence[Demand], *, max_actors: int, idle_s: float, target_utilisation: float = 0.8
+    demands: Sequence[Demand],
+    *,
+    max_actors: int,
+    idle_s: float,
+    target_utilisation: float = 0.8,
+    cooldown_s: float = 0.0,
+    ceiling_per_hour: float | None = None,
 ) -> dict[str, Decision]:
-    """What every pool should have, `max_actors` in total; leased actors count first, then need, then warmth."""
-    need = {d.pool: max(d.leased, 0 if d.blocked else needed(d, target_utilisation)) for d in demands}
-    grant = {d.pool: d.leased for d in demands}
-    room = max_actors - sum(grant.values())
-    while room > 0 and (short := [d for d in demands if grant[d.pool] < need[d.pool]]):
-        first = min(short, key=lambda d: _turn(d, grant[d.pool] / need[d.pool]))
-        grant[first.pool] += 1
-        room -= 1
-    warm = dict.fromkeys(grant, 0)
+    """What every pool should have, within the total and the ceiling: leased actors, then need, floors and warmth."""
+    wants = {d.pool: _Want.of(d, target_utilisation) for d in demands}
+    room = _Room(demands, max_actors, ceiling_per_hour)
+    while short := [d for d in demands if room.grant[d.pool] < wants[d.pool].need and room.fits(d)]:
+        room.give(min(short, key=lambda d: _turn(d, room.grant[d.pool] / wants[d.pool].need)))
     for d in demands:
-        resting = sum(idle < idle_s for idle in d.idle_s)
-        warm[d.pool] = max(0, min(d.leased + resting, d.max_actors) - grant[d.pool])
-        warm[d.pool] = min(warm[d.pool], max(0, room))
-        room -= warm[d.pool]
+        while room.grant[d.pool] < wants[d.pool].floor and room.fits(d):
+            room.give(d)
+    grant = dict(room.grant)
+    for d in demands:
+        resting = sum(idle < idle_s or d.grown_s < cooldown_s for idle in d.idle_s)
+        while room.grant[d.pool] < min(d.leased + resting, d.max_actors) and room.fits(d):
+            room.give(d)
     giver = _giver(demands, grant)
-    return {
-        d.pool: Decision(
-            desired=grant[d.pool] + warm[d.pool],
-            feed=grant[d.pool] + warm[d.pool] - (d.pool == giver),
-            reason=_reason(d, need[d.pool], grant[d.pool], giver),
-        )
-        for d in demands
-    }
+    decisions = {}
+    for d in demands:
+        if d.pool == giver:
+            cause, reason = _GIVES_WAY
+        else:
+            cause, reason = _reason(d, wants[d.pool], grant[d.pool], full=room.full)
+        desired = room.grant[d.pool]
+        decisions[d.pool] = Decision(desired, desired - (d.pool == giver), reason, cause)
+    return decisions
+
+
+class _Want(NamedTuple):
+    """What a pool would have, if there were room."""
+
+    need: int  # for its jobs; what is leased counts
+    floor: int
+
+    @classmethod
+    def of(cls, d: Demand, target_utilisation: float) -> _Want:
+        if d.blocked:
+            return cls(d.leased, 0)
+        return cls(max(d.leased, needed(d, target_utilisation)), min(d.floor, d.max_actors))
+
+
+class _Room:
+    """What may still be given; leased actors have theirs, whatever the limits say."""
+
+    def __init__(self, demands: Sequence[Demand], max_actors: int, ceiling_per_hour: float | None) -> None:
+        self.grant = {d.pool: d.leased for d in demands}
+        self._left = max_actors - sum(self.grant.values())
+        ceiling = math.inf if ceiling_per_hour is None else ceiling_per_hour
+        self._money = ceiling - sum(d.leased * d.price_per_hour for d in demands)
+
+    @property
+    def full(self) -> bool:
+        return self._left <= 0
+
+    def fits(self, d: Demand) -> bool:
+        return self._left > 0 and (d.price_per_hour <= self._money or not d.price_per_hour)
+
+    def give(self, d: Demand) -> None:
+        self.grant[d.pool] += 1
+        self._left -= 1
+        self._money -= d.price_per_hour
 
 
 def _turn(d: Demand, share: float) -> tuple[bool, bool, float, float]:
     """Whose turn it is for the next actor: pools without one, the starving before others, then the worst served."""
-    return share > 0, d.starved_s < GIVE_WAY_S, share, min((left_s for left_s, _ in d.jobs), default=math.inf)
+    nearest_s = min((due[0] for due in (*d.queued, *d.jobs)), default=math.inf)
+    return share > 0, d.starved_s < GIVE_WAY_S, share, nearest_s
 
 
 def _giver(demands: Sequence[Demand], grant: dict[str, int]) -> str:
@@ -91,13 +169,16 @@ def _giver(demands: Sequence[Demand], grant: dict[str, int]) -> str:
     return max(((d.leased, d.pool) for d in demands if d.leased), default=(0, ""))[1]
 
 
-def _reason(d: Demand, need: int, grant: int, giver: str) -> str:
+def _reason(d: Demand, want: _Want, grant: int, *, full: bool) -> tuple[Cause, str]:
     if d.blocked:
-        return "waits after a failed start"
-    if d.pool == giver:
-        return "gives way to a pool that has none"
-    if grant < need:
-        return f"needs {need}, the total limit leaves {grant}"
-    if need:
-        return f"{len(d.jobs)} jobs need {need}"
-    return "rests" if d.actors else "nothing to do"
+        return "blocked", "waits after a failed start"
+    if grant < max(want):
+        if full:
+            return "limit", f"needs {max(want)}, the total limit leaves {grant}"
+        return "ceiling", f"needs {max(want)}, the cost ceiling leaves {grant}"
+    if want.floor > want.need:
+        return "floor", f"keeps {want.floor} whatever comes"
+    if want.need:
+        jobs = len(d.jobs) + sum(due[2] for due in d.queued)
+        return "jobs", f"{jobs} jobs need {want.need}"
+    return ("rests", "rests") if d.actors else ("nothing", "nothing to do")

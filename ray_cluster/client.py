@@ -16,6 +16,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 
 from ray_cluster import scheduler as scheduling
 from ray_cluster.actors import MAX_CALLS
+from ray_cluster.journal import Line
 from ray_cluster.leases import Place, Progress, Proposal, Task, Work
 from ray_cluster.pools import ClusterConfig, PoolStatus
 from stream.errors import LostLease, MayflyError, StoreUnavailable
@@ -125,6 +126,10 @@ class Cluster:
     async def pools(self) -> list[PoolStatus]:
         """How every pool stands, and why."""
         return msgspec.msgpack.decode(await self._schedule("pools"), type=list[PoolStatus])
+
+    async def decisions(self) -> list[Line]:
+        """The last decisions of the autoscaler that changed something, each with what it rested on."""
+        return msgspec.msgpack.decode(await self._schedule("decisions"), type=list[Line])
 
     async def drain(self, actor: str) -> None:
         """Give `actor` no further work, and end it when it is idle."""

@@ -3,6 +3,11 @@
 Pure and single-threaded. A lane's weight is its share of actor-seconds while the others have work too (stride
 scheduling: Waldspurger and Weihl, 1995), so batch is slow and never starves. Tenants share a lane by deficit round
 robin (Shreedhar and Varghese, SIGCOMM 1995), charged in predicted seconds: ten short jobs weigh as much as a long one.
+
+Two rules keep that order good where it alone is not (docs/scheduling.md). Earliest deadline first collapses under
+overload, since each late job makes the next one late (Locke, 1986; Buttazzo, Spuri and Sensini, RTSS 1995): a job that
+can no longer be in time goes to a lane of its own, so that others can. And a job that runs is not interrupted: so that
+interactive jobs need not wait for one to end, the others leave some actors free (`headroom`), unless they are owed.
 """
 
 from __future__ import annotations
@@ -14,11 +19,24 @@ from collections import deque
 from collections.abc import Iterator
 from typing import ClassVar
 
+from ray_cluster.horizon import Due, Horizon
 from ray_cluster.leases import Place, Work
 from stream.errors import BadRequest
 
 LANE_WEIGHTS = {"interactive": 12.0, "standard": 4.0, "batch": 1.0}
 """Shares of a pool's seconds; the order is that of ties."""
+
+LATE = "late"
+"""Where jobs go on that can no longer be in time: slowly, and always."""
+
+_WEIGHTS = LANE_WEIGHTS | {LATE: 1.0}
+_FIRST = next(iter(LANE_WEIGHTS))
+
+HEADROOM_OVER_S = 60.0
+"""Time constant of the mean of the actors that interactive work keeps busy."""
+
+HEADROOM_FROM = 0.05
+"""Of less interactive work than this, in actors, nobody needs to think."""
 
 QUANTUM_S = 5.0
 """What a tenant may spend per turn: about one video, so that a turn rarely has to be saved up for."""
@@ -65,13 +83,17 @@ class Lanes:
             self.withdraw(work.job)
         self._added += 1
         self._jobs[work.job] = (work, self._added)
-        self._pools.setdefault(work.pool, _Pool()).add(work, self._added)
+        pool = self._pools.setdefault(work.pool, _Pool())
+        pool.horizon.add(work.deadline, charge_s(work))
+        pool.add(work, self._added)
 
     def withdraw(self, job: str) -> Work | None:
         """Forget `job`; what was queued of it."""
         work, number = self._jobs.pop(job, (None, 0))
         if work:
-            self._pools[work.pool].remove(work, number)
+            pool = self._pools[work.pool]
+            pool.horizon.remove(work.deadline, charge_s(work))
+            pool.remove(work, number)
         return work
 
     def withdraw_of(self, worker: str) -> list[Work]:
@@ -79,11 +101,16 @@ class Lanes:
         jobs = [work.job for work, _ in self._jobs.values() if work.worker == worker]
         return [work for job in jobs if (work := self.withdraw(job))]
 
-    def pop(self, pool: str) -> Work | None:
-        """The next job of `pool`, charged to its lane and tenant."""
+    def pop(self, pool: str, *, now: float = -math.inf, spare: bool = True) -> Work | None:
+        """The next job of `pool`, charged to its lane and tenant.
+
+        `now` on the promise clock: a job that could not end in time any more steps aside. Without `spare`, only
+        interactive jobs and what is owed.
+        """
         queue = self._pools.get(pool)
-        work = queue.pop() if queue else None
-        if work:
+        work = queue.pop(now, spare=spare) if queue else None
+        if queue and work:
+            queue.horizon.remove(work.deadline, charge_s(work))
             del self._jobs[work.job]
         return work
 
@@ -91,17 +118,35 @@ class Lanes:
         """What waits for `pool`, oldest first."""
         return [work for work, _ in self._jobs.values() if work.pool == pool]
 
-    def order(self, pool: str) -> Iterator[Work]:
-        """What `pop` would return, call after call, if nothing else came."""
+    def waiting(self, pool: str) -> int:
+        """How many jobs wait for `pool`."""
+        return len(self._pools[pool].horizon) if pool in self._pools else 0
+
+    def due(self, pool: str, now: float) -> tuple[Due, ...]:
+        """What waits for `pool`, by deadline; see `Horizon.due`."""
+        return self._pools[pool].horizon.due(now) if pool in self._pools else ()
+
+    def headroom(self, pool: str, now: float) -> int:
+        """How many actors should be free for interactive jobs to come: the square root of those that they keep busy.
+
+        As in square-root staffing (Halfin and Whitt, 1981): what varies about a mean of n is about √n.
+        """
+        busy = self._pools[pool].busy(now) if pool in self._pools else 0.0
+        return math.ceil(math.sqrt(busy)) if busy >= HEADROOM_FROM else 0
+
+    def order(self, pool: str, *, now: float = -math.inf) -> Iterator[Work]:
+        """What `pop` would return, call after call, if nothing else came and no time passed."""
         queue = copy.deepcopy(self._pools.get(pool, _Pool()))
-        while work := queue.pop():
+        while work := queue.pop(now, spare=True):
             yield work
 
-    def places(self, pool: str, *, actors: int = 1, remaining_s: float = 0.0) -> dict[str, Place]:
+    def places(
+        self, pool: str, *, actors: int = 1, remaining_s: float = 0.0, now: float = -math.inf
+    ) -> dict[str, Place]:
         """Every queued job's place, given the `actors` that share the pool and the seconds they are still busy."""
         places: dict[str, Place] = {}
         ahead_s = remaining_s
-        for position, work in enumerate(self.order(pool)):
+        for position, work in enumerate(self.order(pool, now=now)):
             places[work.job] = Place(position, ahead_s / max(1, actors))
             ahead_s += charge_s(work)
         return places
@@ -122,33 +167,63 @@ class _Pool:
     """The lanes of one pool. `pass_` of a lane: seconds served ÷ weight; the lowest is next."""
 
     def __init__(self) -> None:
-        self._lanes = {lane: _Lane() for lane in LANE_WEIGHTS}
-        self._pass = dict.fromkeys(LANE_WEIGHTS, 0.0)
+        self.horizon = Horizon()
+        self._lanes = {lane: _Lane() for lane in _WEIGHTS}
+        self._pass = dict.fromkeys(_WEIGHTS, 0.0)
         self._now = 0.0
+        self._late: set[str] = set()
+        self._busy = 0.0  # actors that interactive work keeps busy, in the mean
+        self._busy_at = -math.inf
 
     def add(self, work: Work, number: int) -> None:
-        lane = self._lanes[work.lane]
-        if not lane.turns:  # idleness earns nothing: a lane that slept starts level with the others
-            self._pass[work.lane] = max(self._pass[work.lane], self._now)
-        lane.add(work, number)
+        self._enter(work.lane, work, number)
 
     def remove(self, work: Work, number: int) -> None:
-        self._lanes[work.lane].remove(work, number)
+        late = work.job in self._late
+        self._late.discard(work.job)
+        self._lanes[LATE if late else work.lane].remove(work, number)
 
-    def pop(self) -> Work | None:
-        waiting = [lane for lane, queue in self._lanes.items() if queue.turns]
-        if not waiting:
-            return None
-        lane = min(waiting, key=self._pass.__getitem__)
-        work = self._lanes[lane].pop()
-        self._now = self._pass[lane]
-        self._pass[lane] += charge_s(work) / LANE_WEIGHTS[lane]
-        return work
+    def pop(self, now: float, *, spare: bool) -> Work | None:
+        while lane := self._next(spare=spare):
+            queue = self._lanes[lane]
+            if lane != LATE:
+                for work, number in queue.too_late(now):
+                    self._late.add(work.job)
+                    self._enter(LATE, work, number)
+                if not queue.turns:
+                    continue
+            work = queue.pop()
+            self._late.discard(work.job)
+            self._now = self._pass[lane]
+            self._pass[lane] += charge_s(work) / _WEIGHTS[lane]
+            if lane == _FIRST and now > -math.inf:
+                self._busy = self.busy(now) + charge_s(work) / HEADROOM_OVER_S
+                self._busy_at = now
+            return work
+        return None
+
+    def busy(self, now: float) -> float:
+        return self._busy * math.exp(min(0.0, self._busy_at - now) / HEADROOM_OVER_S)
+
+    def _next(self, *, spare: bool) -> str | None:
+        """The lane whose turn it is. Without spare actors, one is owed whose share fell behind those just served."""
+        waiting = [
+            lane
+            for lane, queue in self._lanes.items()
+            if queue.turns and (spare or lane == _FIRST or self._pass[lane] < self._now)
+        ]
+        return min(waiting, key=self._pass.__getitem__, default=None)
+
+    def _enter(self, lane: str, work: Work, number: int) -> None:
+        queue = self._lanes[lane]
+        if not queue.turns:  # idleness earns nothing: a lane that slept starts level with the others
+            self._pass[lane] = max(self._pass[lane], self._now)
+        queue.add(work, number)
 
     def __deepcopy__(self, memo: object) -> _Pool:
         twin = _Pool()
         twin._lanes = {lane: queue.copy() for lane, queue in self._lanes.items()}
-        twin._pass, twin._now = dict(self._pass), self._now
+        twin._pass, twin._now, twin._late = dict(self._pass), self._now, set(self._late)
         return twin
 
 
@@ -179,16 +254,44 @@ class _Lane:
         del queue[bisect_left(queue, (work.deadline, number))]
         self._leave_if_done(work.tenant)
 
+    def too_late(self, now: float) -> list[tuple[Work, int]]:
+        """Take out the jobs at the heads of those whose turn comes that could not end in time if they began now."""
+        gone: list[tuple[Work, int]] = []
+        while self.turns:
+            tenant, head = self._turn()
+            work = head[2]
+            if work.deadline - work.cost_s >= now:
+                break
+            self._queues[tenant].pop(0)
+            gone.append((work, head[1]))
+            self._leave_if_done(tenant)
+        return gone
+
     def pop(self) -> Work:
+        tenant, (_, _, work) = self._turn()
+        self._deficit[tenant] -= charge_s(work)
+        self._queues[tenant].pop(0)
+        self._leave_if_done(tenant)
+        return work
+
+    def _turn(self) -> tuple[str, tuple[float, int, Work]]:
+        """Turn until a tenant can pay for its first job; who, and which."""
+        turned = 0
         while True:
             tenant = self.turns[0]
-            cost_s = charge_s(self._queues[tenant][0][2])
-            if cost_s <= self._deficit[tenant]:
-                self._deficit[tenant] -= cost_s
-                work = self._queues[tenant].pop(0)[2]
-                self._leave_if_done(tenant)
-                return work
+            head = self._queues[tenant][0]
+            if charge_s(head[2]) <= self._deficit[tenant]:
+                return tenant, head
+            if turned == len(self.turns):  # nobody can: go at once to the last round in which nobody will
+                turned = 0
+                rounds = min(
+                    math.ceil((charge_s(queue[0][2]) - self._deficit[name]) / QUANTUM_S)
+                    for name, queue in self._queues.items()
+                )
+                for name in self._queues:
+                    self._deficit[name] += max(0, rounds - 1) * QUANTUM_S
             self.turns.rotate(-1)
+            turned += 1
             self._deficit[self.turns[0]] += QUANTUM_S
 
     def _leave_if_done(self, tenant: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from ray_cluster.engines.registry import OPERATIONS
+from ray_cluster.floors import Floor
 from stream.vault import hygiene
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -24,6 +25,9 @@ class Pool(msgspec.Struct, frozen=True):
     gpus: Share = 0.0
     threads: Count = 2
     env: dict[str, str] = {}
+    min_actors: Annotated[int, msgspec.Meta(ge=0)] = 0  # kept warm; 0: the pool may go to nothing
+    floors: tuple[Floor, ...] = ()  # more than that, at set hours
+    price_per_hour: Share = 0.0  # of one actor, in the ceiling's unit
 
 
 def default_pools(*, max_actors: int = 2, env: dict[str, str] | None = None) -> tuple[Pool, ...]:
@@ -48,6 +52,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_actors: Count = 2  # of all pools together
     idle_s: Positive = 60.0
     target_utilisation: Positive = 0.8
+    cooldown_s: Share = 0.0  # nothing idle is let go so soon after its pool has grown
+    ceiling_per_hour: Share | None = None  # what all actors may cost; None: no ceiling
+    time_zone: str = "UTC"  # in which floors hold
     proposal_s: Positive = 10.0  # a proposal unanswered for so long is taken back
     start_s: Positive = 120.0  # an actor not ready after so long has failed
 

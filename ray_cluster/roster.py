@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -18,6 +19,9 @@ SHORT_S = 0.25
 
 PREFETCH_AHEAD_S = 1.0
 """A busy actor gets its next lease this long before it is predicted to be free: later jobs keep their choice."""
+
+HEADROOM_MOST = 0.25
+"""Share of a pool that may be left free; a pool of fewer than four actors leaves none."""
 
 STOCK = 6
 """Key pairs of an actor that lie ready, so that a proposal costs no further round trip."""
@@ -121,17 +125,28 @@ class Roster:
         """Proposals made before then and unanswered."""
         return [(seat, offer) for seat in self.seats.values() for offer, p in seat.proposed.items() if p.at < before]
 
-    def match(self, lanes: Lanes, now: float) -> Iterator[tuple[str, Proposal]]:
-        """(worker, proposal) for as much of the queue as there is room for; idle actors first."""
-        for pool in {seat.pool for seat in self.seats.values()}:
-            while free := [seat for seat in self.of(pool) if seat.can_take(now)]:
-                work = lanes.pop(pool)
+    def match(self, lanes: Lanes, now: float, *, promise_now: float = -math.inf) -> Iterator[tuple[str, Proposal]]:
+        """(worker, proposal) for as much of the queue as there is room for; idle actors first.
+
+        Some idle actors are left to interactive jobs that may come: `Lanes.headroom`, and at most a quarter of all.
+        """
+        for pool in dict.fromkeys(seat.pool for seat in self.seats.values()):
+            if not lanes.waiting(pool):
+                continue
+            seats = self.of(pool)
+            free = [seat for seat in seats if seat.can_take(now)]
+            most = int(len(seats) * HEADROOM_MOST)
+            while free:
+                seat = min(free, key=lambda s: (s.load, s.busy_s(now)))
+                idle = sum(not s.load for s in free if s is not seat)
+                work = lanes.pop(pool, now=promise_now, spare=idle >= min(lanes.headroom(pool, promise_now), most))
                 if not work:
                     break
-                seat = min(free, key=lambda s: (s.load, s.busy_s(now)))
                 offer = next(iter(seat.stock))
                 public = seat.stock.pop(offer)
                 seat.proposed[offer] = Proposed(work, now)
+                if not seat.can_take(now):
+                    free.remove(seat)
                 yield work.worker, Proposal(work.job, seat.name, public, offer)
 
     def feed(self, pool: str, count: int) -> None:
@@ -152,7 +167,7 @@ class Roster:
     ) -> Demand:
         """What the autoscaler asks about a pool."""
         seats = self.of(pool)
-        queued = lanes.queued(pool)
+        queued = lanes.due(pool, promise_now)
         taken = [p for seat in seats for p in (*seat.proposed.values(), *seat.running.values())]
         if seats or not queued:
             self._hungry_since.pop(pool, None)
@@ -161,10 +176,8 @@ class Roster:
         return Demand(
             pool,
             max_actors=max_actors,
-            jobs=(
-                *((work.deadline - promise_now, work.cost_s) for work in queued),
-                *((p.work.deadline - promise_now, max(0.0, p.work.cost_s - (now - p.at))) for p in taken),
-            ),
+            queued=queued,
+            jobs=tuple((p.work.deadline - promise_now, max(0.0, p.work.cost_s - (now - p.at))) for p in taken),
             actors=len(seats),
             leased=sum(seat.load > 0 for seat in seats),
             idle_s=tuple(seat.idle_s(now) for seat in seats if not seat.load),

@@ -8,8 +8,10 @@ starts the task itself.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
+import sys
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -19,13 +21,16 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from ray_cluster.actors import MAX_CALLS, EngineActor
-from ray_cluster.autoscaler import Decision, decide
 from ray_cluster.bell import Bell
 from ray_cluster.desk import Desk
+from ray_cluster.helm import Helm
+from ray_cluster.journal import Line, written
 from ray_cluster.lanes import BadWork, Lanes
 from ray_cluster.leases import Inventory, Place, Work
 from ray_cluster.pools import ClusterConfig, Pool, PoolStatus, environment
 from ray_cluster.roster import STOCK, Roster, Seat
+
+log = logging.getLogger(__name__)
 
 NAME = "scheduler"
 ENGINE_PREFIX = "engine-"
@@ -50,12 +55,16 @@ class Scheduler:
         self._epoch = secrets.token_hex(8)
         self._lanes = Lanes()
         self._roster = Roster()
+        self._helm = Helm(self._config, self._lanes, self._roster, _log_decision)
         self._desk = Desk(silent_s=self._config.proposal_s)
         self._again: dict[str, Work] = {}  # submitted while the last proposal of that job is still unresolved
         self._handles: dict[str, Any] = {}
         self._numbers: dict[str, int] = {}
         self._bell = Bell()
         self._tasks: set[asyncio.Task[None]] = set()
+        if not log.handlers:  # Ray gives an actor's process none below WARNING
+            log.addHandler(logging.StreamHandler(sys.stderr))
+            log.setLevel(logging.INFO)
         self._spawn(self._run())
 
     async def epoch(self) -> str:
@@ -110,7 +119,7 @@ class Scheduler:
         for pool in self._pools:
             seats = self._roster.of(pool)
             remaining_s = sum(seat.busy_s(now) for seat in seats)
-            everyone = self._lanes.places(pool, actors=len(seats), remaining_s=remaining_s)
+            everyone = self._lanes.places(pool, actors=len(seats), remaining_s=remaining_s, now=time.time())
             found |= {job: everyone[job] for job in jobs if job in everyone}
         return msgspec.msgpack.encode(found)
 
@@ -118,6 +127,10 @@ class Scheduler:
         """[PoolStatus], as decided last."""
         now = time.monotonic()
         return msgspec.msgpack.encode([self._status(state, now) for state in self._pools.values()])
+
+    async def decisions(self) -> bytes:
+        """[Line]: the last decisions that changed something, each with what it rested on."""
+        return msgspec.msgpack.encode(self._helm.journal.lines)
 
     async def drain(self, actor: str) -> None:
         """Give `actor` no further work, and end it when it is idle."""
@@ -159,37 +172,15 @@ class Scheduler:
             self._spawn(self._attend(seat, handle))
 
     def _scale(self, now: float) -> None:
-        demands = [
-            self._roster.demand(
-                name,
-                self._lanes,
-                now=now,
-                promise_now=time.time(),
-                max_actors=state.pool.max_actors,
-                blocked=now < state.retry_at,
-            )
-            for name, state in self._pools.items()
-        ]
-        decisions = decide(
-            demands,
-            max_actors=self._config.max_actors,
-            idle_s=self._config.idle_s,
-            target_utilisation=self._config.target_utilisation,
-        )
-        for name, decision in decisions.items():
-            state = self._pools[name]
-            state.decision = decision
-            self._roster.feed(name, decision.feed)
-            for seat in self._roster.surplus(name, decision.desired):
-                self._retire(seat)
-        living = len(self._roster.seats)  # also those of pools that are no more, and those on their way out
-        for name, decision in decisions.items():
-            for _ in range(min(decision.desired - len(self._roster.of(name)), self._config.max_actors - living)):
-                self._begin(self._pools[name])
-                living += 1
+        blocked = [name for name, state in self._pools.items() if now < state.retry_at]
+        orders = self._helm.steer(now, time.time(), blocked=blocked)
+        for seat in orders.retire:
+            self._retire(seat)
+        for pool in orders.begin:
+            self._begin(self._pools[pool])
 
     def _match(self) -> None:
-        for worker, proposal in self._roster.match(self._lanes, time.monotonic()):
+        for worker, proposal in self._roster.match(self._lanes, time.monotonic(), promise_now=time.time()):
             self._desk.put(worker, proposal)
 
     # -- engine actors ---------------------------------------------------------------------------------------------
@@ -342,13 +333,13 @@ class Scheduler:
         seats = self._roster.of(name)
         return PoolStatus(
             name,
-            queued=len(self._lanes.queued(name)),
+            queued=self._lanes.waiting(name),
             actors=len(seats),
             starting=sum(not seat.ready for seat in seats),
             leased=sum(seat.load > 0 for seat in seats),
             draining=sum(seat.drained or not seat.fed for seat in seats),
-            desired=state.decision.desired,
-            reason=state.decision.reason,
+            desired=self._helm.decisions[name].desired,
+            reason=self._helm.decisions[name].reason,
             error=state.error,
             retry_in_s=max(0.0, state.retry_at - now),
         )
@@ -365,11 +356,10 @@ class Scheduler:
 
 
 class _PoolState:
-    """What is decided about a pool, and how its last start went."""
+    """How a pool's last start went."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.decision = Decision(0, 0, "nothing to do")
         self.error = ""
         self.retry_at = 0.0
         self._failures = 0
@@ -381,6 +371,10 @@ class _PoolState:
 
     def started(self) -> None:
         self.error, self.retry_at, self._failures = "", 0.0, 0
+
+
+def _log_decision(line: Line) -> None:
+    log.info(written(line))
 
 
 async def _answer(ref: Any) -> Any:

@@ -9,9 +9,11 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
+from ray_cluster.floors import Floor
 from stream.errors import BadRequest
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -20,6 +22,15 @@ class RootStoreName(StrEnum):
 
     FILE = "file"
     OPENBAO = "openbao"
+
+
+class PoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one pool scales."""
+
+    max_actors: Count | None = None  # None: `max_actors` of all
+    min_actors: Annotated[int, msgspec.Meta(ge=0)] = 0  # kept warm
+    floors: tuple[Floor, ...] = ()  # more than that, at set hours in `time_zone`
+    price_per_hour: NotNegative = 0.0  # of one actor
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     openbao_ca_path: str = ""  # PEM; empty: the system's
     policies_extra: str = ""  # a folder of further policies (tests)
     holiday_country: str = "CN"  # ISO 3166-1: whose legal holidays are no working days
-    time_zone: str = "Asia/Shanghai"  # in which a working day ends
+    time_zone: str = "Asia/Shanghai"  # in which a working day ends, and floors of pools hold
     smtp_host: str = ""  # that takes mail with codes; empty: none is sent
     smtp_port: Count = 587
     smtp_tls: bool = True  # STARTTLS, checked; false only for a relay on this machine
@@ -73,6 +84,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_jobs_per_subject: Count = 1000
     max_actors: Count = 2
     actor_idle_s: Positive = 60.0
+    actor_cooldown_s: NotNegative = 30.0  # none is let go so soon after its pool has grown
+    cost_ceiling_per_hour: NotNegative | None = None  # of all actors together, in the unit of the pools' prices
+    pools: dict[str, PoolSettings] = {}  # by name; a pool that is not here has the defaults
     demo_clock: bool = False  # a local demo may advance the promise clock
     event_retention_s: Positive = 3600.0
     parked_retention_s: Positive = 7 * 86_400.0

@@ -26,11 +26,11 @@ import uvloop
 
 from ray_cluster.client import Cluster
 from ray_cluster.engines import registry
-from ray_cluster.pools import ClusterConfig, default_pools
 from services import approvers, policies_followed, register
 from services.clock_topic import follow_clock
 from services.counts import counts_of
 from services.owner_api import OwnerServer, revoke_at
+from services.pool_settings import cluster_config
 from services.post import post
 from services.roots import claim_of, root_stores
 from services.settings import Settings, load
@@ -212,13 +212,9 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         for policy in tools.policies.values():
             if policy.residency is not None and policy.residency.region != settings.region:
                 log.warning("%s is not served here: its data stay in %s", policy.app, policy.residency.region)
-        config = ClusterConfig(
-            pools=default_pools(max_actors=settings.max_actors, env={"MAYFLY_WEIGHTS": settings.weights_dir}),
-            namespace=settings.ray_namespace,
-            max_actors=settings.max_actors,
-            idle_s=settings.actor_idle_s,
+        cluster = await Cluster.connect(
+            settings.ray_address, cluster_config(settings), token_path=settings.ray_token_path
         )
-        cluster = await Cluster.connect(settings.ray_address, config, token_path=settings.ray_token_path)
         stack.push_async_callback(cluster.close)
         wiring = Wiring(
             settings=settings,

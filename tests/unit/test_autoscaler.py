@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from ray_cluster.autoscaler import GIVE_WAY_S, Decision, Demand, decide, needed
 
 jobs = st.lists(st.tuples(st.floats(-100, 1e6), st.floats(0, 1000)), max_size=12).map(tuple)
+
+groups = st.lists(st.tuples(st.floats(-1, 1e6), st.floats(0, 1000), st.integers(1, 20)), max_size=4).map(tuple)
 
 
 @st.composite
@@ -27,20 +30,26 @@ def demands(draw: st.DrawFn) -> list[Demand]:
                 idle_s=idle,
                 starved_s=draw(st.floats(0, 20)),
                 blocked=draw(st.booleans()),
+                queued=draw(groups),
+                floor=draw(st.integers(0, 7)),
+                price_per_hour=draw(st.sampled_from([0.0, 1.5, 4.0])),
+                grown_s=draw(st.floats(0, 100)),
             )
         )
     return drawn
 
 
-def one(demand: Demand, *, max_actors: int = 100) -> Decision:
-    return decide([demand], max_actors=max_actors, idle_s=60)[demand.pool]
+def one(demand: Demand, *, max_actors: int = 100, **limits: float) -> Decision:
+    return decide([demand], max_actors=max_actors, idle_s=60, **limits)[demand.pool]
 
 
-@given(demands(), st.integers(1, 8))
-def test_bounds_hold_whatever_comes(given_demands: list[Demand], limit: int) -> None:
-    decisions = decide(given_demands, max_actors=limit, idle_s=60)
+@given(demands(), st.integers(1, 8), st.sampled_from([0.0, 30.0]), st.sampled_from([6.0, float("inf")]))
+def test_bounds_hold_whatever_comes(given_demands: list[Demand], limit: int, cooldown: float, ceiling: float) -> None:
+    decisions = decide(given_demands, max_actors=limit, idle_s=60, cooldown_s=cooldown, ceiling_per_hour=ceiling)
     leased = sum(d.leased for d in given_demands)
     assert sum(decision.desired for decision in decisions.values()) <= max(limit, leased)
+    paid = sum(decisions[d.pool].desired * d.price_per_hour for d in given_demands)
+    assert paid <= max(ceiling, sum(d.leased * d.price_per_hour for d in given_demands))
     for d in given_demands:
         decision = decisions[d.pool]
         assert decision.desired >= d.leased
@@ -66,11 +75,13 @@ def test_more_work_never_needs_fewer(some: tuple[tuple[float, float], ...], more
         ((), 0),
         (((3600.0, 1.0),), 1),  # from zero: any work brings one
         (((10.0, 8.0),), 1),  # 8 s in 10 s at 0.8 is exactly one
-        (((10.0, 8.1),), 2),
+        (((10.0, 4.0), (10.0, 4.1)), 2),
+        (((10.0, 8.1),), 1),  # one job runs on one actor, however urgent it is
         (((10.0, 4.0), (10.0, 4.0), (10.0, 4.0)), 2),
         (((1000.0, 8.0), (1.0, 0.4)), 1),  # the near deadline alone decides nothing that one cannot do
-        (((1000.0, 8.0), (2.0, 4.0)), 3),
-        (((-50.0, 1.6),), 2),  # overdue counts as due within a second
+        (((1000.0, 8.0), (2.0, 2.0), (2.0, 2.0)), 2),
+        (((2.0, 4.0),), 1),  # it cannot be in time any more
+        (((-50.0, 96.0), (-1.0, 9.6)), 2),  # what is overdue should be done in a minute: 105.6 s in 60 s at 0.8
     ],
 )
 def test_need_is_seconds_due_by_each_deadline(work: tuple[tuple[float, float], ...], actors: int) -> None:
@@ -78,11 +89,11 @@ def test_need_is_seconds_due_by_each_deadline(work: tuple[tuple[float, float], .
 
 
 def test_a_pool_keeps_its_maximum() -> None:
-    assert one(Demand("a", 3, jobs=((1.0, 1000.0),))).desired == 3
+    assert one(Demand("a", 3, jobs=((20.0, 15.0),) * 50)).desired == 3
 
 
 def test_up_at_once_down_after_idleness() -> None:
-    assert one(Demand("a", 4, jobs=((1.0, 2.0),) * 2)).desired == 4
+    assert one(Demand("a", 4, jobs=((2.0, 1.6),) * 4)).desired == 4
     assert one(Demand("a", 4, actors=3, idle_s=(1.0, 59.0, 61.0))).desired == 2
     assert one(Demand("a", 4, actors=3, idle_s=(61.0, 90.0, 99.0))).desired == 0
 
@@ -108,4 +119,40 @@ def test_busy_pools_let_one_go_when_another_starves() -> None:
 
 def test_a_pool_that_cannot_start_wants_nothing_meanwhile() -> None:
     decision = one(Demand("a", 2, jobs=((5.0, 1.0),), blocked=True))
-    assert decision == Decision(0, 0, "waits after a failed start")
+    assert decision == Decision(0, 0, "waits after a failed start", "blocked")
+
+
+def test_a_warm_minimum_is_kept_and_zero_is_reached_without_one() -> None:
+    resting = Demand("a", 4, actors=2, idle_s=(61.0, 99.0))
+    assert one(resting).desired == 0
+    kept = one(msgspec.structs.replace(resting, floor=1))
+    assert (kept.desired, kept.cause) == (1, "floor")
+    assert one(Demand("a", 4, floor=9)).desired == 4
+
+
+def test_nothing_is_let_go_while_its_pool_cools_down() -> None:
+    grown = Demand("a", 4, actors=3, idle_s=(61.0, 90.0, 99.0), grown_s=20.0)
+    assert one(grown, cooldown_s=30).desired == 3
+    assert one(grown, cooldown_s=10).desired == 0
+
+
+def test_the_ceiling_buys_work_before_floors_and_never_takes_a_leased_actor() -> None:
+    floor = Demand("floor", 4, floor=2, price_per_hour=1.0)
+    work = Demand("work", 4, jobs=((5.0, 4.0),) * 3, price_per_hour=3.0)
+    decisions = decide([floor, work], max_actors=9, idle_s=60, ceiling_per_hour=7.0)
+    assert (decisions["work"].desired, decisions["work"].cause) == (2, "ceiling")
+    assert (decisions["floor"].desired, decisions["floor"].cause) == (1, "ceiling")
+    assert "cost ceiling" in decisions["work"].reason
+    leased = msgspec.structs.replace(work, actors=3, leased=3)
+    assert decide([leased], max_actors=9, idle_s=60, ceiling_per_hour=0.0)["work"].desired == 3
+
+
+def test_a_pool_without_a_price_is_under_no_ceiling() -> None:
+    assert one(Demand("a", 4, jobs=((5.0, 4.0),) * 3), ceiling_per_hour=0.0).desired == 3
+
+
+def test_late_work_does_not_buy_what_cannot_save_it() -> None:
+    late = Demand("a", 100, queued=((-0.25, 480.0, 100),))
+    assert one(late).desired == 10  # 480 s within a minute, at 0.8
+    hopeless = Demand("a", 100, queued=((2.0, 480.0, 100),))  # 4.8 s each, 2 s left
+    assert one(hopeless).desired == 10

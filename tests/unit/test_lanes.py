@@ -155,3 +155,70 @@ def test_charges_are_bounded_so_that_turns_end() -> None:
     lanes = filled([work("huge", cost_s=float("inf")), work("nothing", cost_s=0, tenant="u")])
     assert {w.job for w in drain(lanes)} == {"huge", "nothing"}
     assert charge_s(work("x", cost_s=float("inf"))) < float("inf")
+
+
+@given(works, st.randoms(), st.floats(0, 1e6))
+def test_with_time_and_without_spare_actors_every_job_still_comes_out_once(
+    queue: list[Work], rng: random.Random, now: float
+) -> None:
+    lanes = filled(queue)
+    wanted = Counter(w.job for w in queue if w.pool == "p")
+    popped = Counter[str]()
+    while lanes.waiting("p"):
+        item = lanes.pop("p", now=now, spare=rng.random() < 0.5)
+        popped.update([item.job] if item else [])
+        if item and rng.random() < 0.2:
+            now += 10
+    assert popped == wanted
+    assert lanes.due("p", now) == ()
+
+
+def test_a_job_that_can_no_longer_be_in_time_makes_no_other_late() -> None:
+    lanes = filled([work(f"gone{i}", cost_s=5, deadline=10 + i / 100) for i in range(20)])
+    lanes.add(work("hopeful", cost_s=5, deadline=20))
+    first = lanes.pop("p", now=12)
+    assert first
+    assert first.job == "hopeful"
+    assert {w.job for w in drain(lanes)} == {f"gone{i}" for i in range(20)}
+
+
+def test_late_jobs_move_while_others_wait() -> None:
+    lanes = filled([work(f"gone{i}", cost_s=1, deadline=0) for i in range(9)])
+    for i in range(200):
+        lanes.add(work(f"good{i}", cost_s=1, deadline=1e9))
+    served = [item.job for _ in range(100) if (item := lanes.pop("p", now=5))]
+    assert 15 >= sum(job.startswith("gone") for job in served) >= 5
+
+
+def test_a_late_job_can_be_withdrawn() -> None:
+    lanes = filled([work("gone", deadline=0), work("other", deadline=0), work("good", deadline=1e9)])
+    assert lanes.pop("p", now=5)
+    assert lanes.withdraw("other")
+    assert [w.job for w in drain(lanes)] == ["gone"]
+
+
+def test_without_spare_actors_batch_gets_what_it_is_owed_and_no_more() -> None:
+    lanes = filled([work(f"b{i}", lane="batch", deadline=1e9) for i in range(100)])
+    assert lanes.pop("p", now=0, spare=False) is None
+    served = Counter[str]()
+    for i in range(120):
+        lanes.add(work(f"i{i}", lane="interactive", deadline=1e9))
+        while item := lanes.pop("p", now=i, spare=False):
+            served[item.lane] += 1
+    assert served["interactive"] == 120
+    assert 9 <= served["batch"] <= 10  # a twelfth
+
+
+def test_headroom_is_the_root_of_what_interactive_work_keeps_busy() -> None:
+    lanes = Lanes()
+    for second in range(600):
+        lanes.add(work(str(second), lane="interactive", cost_s=9, deadline=1e9))
+        assert lanes.pop("p", now=second)
+    assert lanes.headroom("p", 600) == 3
+    assert lanes.headroom("p", 1200) == 0
+    assert lanes.headroom("no such pool", 0) == 0
+
+
+def test_long_jobs_do_not_turn_one_by_one() -> None:
+    lanes = filled([work(f"{t}{i}", tenant=t, cost_s=3000) for t in ("a", "b") for i in range(4)])
+    assert Counter(item.tenant for item in drain(lanes)[:4]) == {"a": 2, "b": 2}

@@ -111,12 +111,12 @@ def test_demand_tells_what_runs_and_who_starves() -> None:
     ask = {"promise_now": -5.0, "max_actors": 3, "blocked": False}
     roster.demand("p", lanes, now=0.0, **ask)
     demand = roster.demand("p", lanes, now=7.0, **ask)
-    assert (demand.starved_s, demand.jobs) == (7.0, ((5.0, 10.0), (5.0, 10.0)))
+    assert (demand.starved_s, demand.queued, demand.jobs) == (7.0, ((5.0, 20.0, 2),), ())
     seated(roster, "a")
     matched(roster, lanes, 7.0)
     demand = roster.demand("p", lanes, now=9.0, **ask)
     assert (demand.starved_s, demand.actors, demand.leased) == (0.0, 1, 1)
-    assert demand.jobs == ((5.0, 10.0), (5.0, 8.0))
+    assert (demand.queued, demand.jobs) == (((5.0, 10.0, 1),), ((5.0, 8.0),))
 
 
 def test_an_actor_that_still_starts_is_not_idle() -> None:
@@ -126,6 +126,33 @@ def test_an_actor_that_still_starts_is_not_idle() -> None:
     assert seat.idle_s(100.0) == 0
     seat.begin(100.0)
     assert seat.idle_s(103.0) == 3
+
+
+def test_some_actors_stay_free_for_interactive_jobs_until_others_are_owed() -> None:
+    roster, lanes = Roster(), Lanes()
+    for name in "abcdefgh":
+        seated(roster, name, offers=40)
+
+    def ask(job: str, lane: str) -> None:
+        lanes.add(Work(job, "w1", "p", lane, lane, cost_s=10.0, deadline=1e9))
+
+    def run(now: float) -> list[str]:
+        return [proposal.job for _, proposal in roster.match(lanes, now, promise_now=now)]
+
+    def end(now: float, *jobs: str) -> None:
+        for seat in roster.seats.values():
+            seat.proposed = {offer: p for offer, p in seat.proposed.items() if p.work.job not in jobs}
+
+    for number in range(20):
+        ask(f"b{number}", "batch")
+    assert len(run(0.0)) == 8  # nobody else came: all is theirs
+    end(10.0, *(f"b{number}" for number in range(8)))
+    for number in range(6):
+        ask(f"i{number}", "interactive")
+    assert run(10.0) == [*(f"i{number}" for number in range(6)), "b8"]  # 60 s of work in a minute: one stays free
+    assert run(10.0) == []
+    end(20.0, *(f"i{number}" for number in range(6)), "b8")
+    assert len(run(500.0)) == 8  # interactive work is long over
 
 
 def test_overdue_proposals_are_found() -> None:

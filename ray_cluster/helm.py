@@ -1,0 +1,83 @@
+"""One step of scaling: look at every pool, decide, and say which actors begin and which may go. Pure.
+
+The scheduler and the simulator steer by this same code, one on Ray's clock, the other on a made-up one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from ray_cluster.autoscaler import LONG_AGO_S, Decision, Demand, Limits, decide
+from ray_cluster.floors import floor_at
+from ray_cluster.journal import Journal, Line
+from ray_cluster.lanes import Lanes
+from ray_cluster.pools import ClusterConfig, Pool
+from ray_cluster.roster import Roster, Seat
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """What is to be done."""
+
+    begin: tuple[str, ...]  # pools, once for each actor
+    retire: tuple[Seat, ...]
+
+
+class Helm:
+    """Steers the pools of `config`. `tell` hears of each decision that changed something."""
+
+    def __init__(self, config: ClusterConfig, lanes: Lanes, roster: Roster, tell: Callable[[Line], None]) -> None:
+        self.decisions = {pool.name: Decision(0, 0, "nothing to do") for pool in config.pools}
+        self.journal = Journal()
+        self._config, self._lanes, self._roster, self._tell = config, lanes, roster, tell
+        self._limits = Limits(
+            max_actors=config.max_actors,
+            idle_s=config.idle_s,
+            target_utilisation=config.target_utilisation,
+            cooldown_s=config.cooldown_s,
+            ceiling_per_hour=config.ceiling_per_hour,
+        )
+        self._zone = ZoneInfo(config.time_zone)
+        self._grown_at: dict[str, float] = {}
+
+    def steer(self, now: float, promise_now: float, *, blocked: Container[str] = ()) -> Orders:
+        """Decide, and feed or starve seats accordingly. `blocked`: pools in which starting failed a moment ago."""
+        demands = tuple(self._demand(pool, now, promise_now, blocked) for pool in self._config.pools)
+        self.decisions = decide(demands, **msgspec.structs.asdict(self._limits))
+        if line := self.journal.note(promise_now, self._limits, demands, self.decisions):
+            self._tell(line)
+        retire: list[Seat] = []
+        for name, decision in self.decisions.items():
+            self._roster.feed(name, decision.feed)
+            for seat in self._roster.surplus(name, decision.desired):
+                seat.retiring = True
+                retire.append(seat)
+        begin: list[str] = []
+        room = self._config.max_actors - len(self._roster.seats)  # also those of pools that are no more, or leave
+        for name, decision in self.decisions.items():
+            more = min(decision.desired - len(self._roster.of(name)), room - len(begin))
+            if more > 0:
+                begin += [name] * more
+                self._grown_at[name] = now
+        return Orders(tuple(begin), tuple(retire))
+
+    def _demand(self, pool: Pool, now: float, promise_now: float, blocked: Container[str]) -> Demand:
+        seen = self._roster.demand(
+            pool.name,
+            self._lanes,
+            now=now,
+            promise_now=promise_now,
+            max_actors=pool.max_actors,
+            blocked=pool.name in blocked,
+        )
+        timetable = floor_at(pool.floors, datetime.fromtimestamp(promise_now, self._zone)) if pool.floors else 0
+        grown_at = self._grown_at.get(pool.name)
+        return msgspec.structs.replace(
+            seen,
+            floor=max(pool.min_actors, timetable),
+            price_per_hour=pool.price_per_hour,
+            grown_s=LONG_AGO_S if grown_at is None else now - grown_at,
+        )
