@@ -181,7 +181,7 @@ class Bench:
         async def counts(_ask: Ask) -> list[Share]:
             return []  # nobody publishes
 
-        dispatcher = Dispatcher(None, "bench", owner=lambda _: None, pool=str, cost_s=lambda _: 1.0)  # type: ignore[arg-type]
+        dispatcher = Dispatcher(None, "bench", owner=lambda _: None, pool=str, cost_s=lambda *_: 1.0)  # type: ignore[arg-type]
         wiring = Wiring(self.settings, "127.0.0.1:0", tools, self.roots, gateway, counts, dispatcher)
         lost: list[BaseException] = []
         estate = await open_estate(wiring, partition, lambda _, error: lost.append(error))

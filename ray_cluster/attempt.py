@@ -99,17 +99,19 @@ class _Attempt:
         params = msgspec.json.decode(sealed, type=dict[str, Any])
         inputs = [await self._fetch(piece) for piece in task.inputs]
 
-        def run() -> Result:
+        def run() -> tuple[Result, float]:
             self._check()
-            return engine.run(
+            began = time.monotonic()
+            made = engine.run(
                 [plaintext.view for plaintext in inputs],
                 params,
                 seed=task.seed,
                 report=lambda stage, fraction: report(stage, FETCHED + (1 - 2 * FETCHED) * fraction),
                 cancelled=self._cancelled,
             )
+            return made, time.monotonic() - began
 
-        result = await asyncio.get_running_loop().run_in_executor(thread, run)
+        result, engine_s = await asyncio.get_running_loop().run_in_executor(thread, run)
         media = Plaintext(result.media)
         self._wipes.callback(media.wipe)
         for plaintext in inputs:
@@ -122,7 +124,7 @@ class _Attempt:
             output.role, len(media), result.media_type, width=result.width, height=result.height, frames=result.frames
         )
         facts = {name: float(value) for name, value in result.facts.items()}
-        return Outcome("succeeded", outputs=(made,), facts=facts)
+        return Outcome("succeeded", outputs=(made,), facts=facts, engine_s=engine_s)
 
     async def _fetch(self, piece: Piece) -> Plaintext:
         key = self._key(piece)

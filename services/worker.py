@@ -28,6 +28,7 @@ from ray_cluster.client import Cluster
 from ray_cluster.engines import registry
 from services import approvers, policies_followed, register
 from services.clock_topic import follow_clock
+from services.costs import LearntCosts
 from services.counts import counts_of
 from services.owner_api import OwnerServer, revoke_at
 from services.pool_settings import cluster_config
@@ -74,7 +75,6 @@ from stream.vault.rootstore import RootStore
 log = logging.getLogger(__name__)
 
 STOP_S = 10.0
-MEGAPIXEL = 1.0  # what a job is predicted to cost before its pictures are known
 
 AGENTS: dict[str, dict[type[Event], Decide]] = {
     topics.UPLOAD: {UploadReceived: jobs.upload_received},
@@ -226,12 +226,14 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         )
         app = make_app(topics.GROUP, bootstrap=settings.kafka, partitions=settings.partitions, data_dir=data_dir)
         estates = Estates(app, topics.EVENTS, lambda partition, on_lost: open_estate(wiring, partition, on_lost))
+        costs = LearntCosts()
         wiring.dispatcher = Dispatcher(
             cluster,
             f"worker-{secrets.token_hex(8)}",
             owner=lambda job_id: estates.of(tools.mint.partition_of(job_id)),
             pool=lambda operation: registry.row(operation).pool,
-            cost_s=lambda operation: registry.row(operation).cost_s(MEGAPIXEL),
+            cost_s=costs.cost_s,
+            learn=costs.learn,
         )
         estates.on_opened.append(wiring.dispatcher.resume)
         estates.on_revoked.append(wiring.dispatcher.revoked)

@@ -14,14 +14,14 @@ from typing import ClassVar, Protocol
 
 import msgspec
 
-from stream.agents import jobs
+from stream.agents import jobs, sizes
 from stream.agents.assets import log_grant
 from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
 from stream.audit.grants import Grantee
 from stream.errors import LostLease, MayflyError, StoreUnavailable
 from stream.events.bus import DetectRequested, Outcome
-from stream.events.lease import Piece, Place, Progress, Proposal, Task, Work
+from stream.events.lease import Piece, Place, Progress, Proposal, Size, Task, Work
 from stream.events.rows import JobState, Stage
 from stream.ids import digest
 from stream.ledger import Change, LedgerLost
@@ -35,7 +35,7 @@ PROGRESS_WAIT_S = 20.0
 RELEASE_WAIT_S = 10.0
 AGAIN_S = 0.5  # after the cluster did not answer
 PLACES_EVERY_S = 1.0
-WANTED_S = 30.0  # a result is wanted within this: the pool grows for it
+WANTED_S = 30.0  # a result is wanted within this and its own time: the pool grows for it
 LANE = "interactive"
 DETECT_OPERATION = "detect"
 
@@ -97,7 +97,10 @@ class Cluster(Protocol):
 
 
 class Dispatcher:
-    """A worker's one conversation with the cluster, for all its estates. `owner(job)`: the estate, or None."""
+    """A worker's one conversation with the cluster, for all its estates. `owner(job)`: the estate, or None.
+
+    `cost_s` predicts an operation's seconds at a size; `learn` hears what attempts that succeeded took.
+    """
 
     def __init__(
         self,
@@ -106,12 +109,13 @@ class Dispatcher:
         *,
         owner: Callable[[str], Estate | None],
         pool: Callable[[str], str],
-        cost_s: Callable[[str], float],
+        cost_s: Callable[[str, Size], float],
+        learn: Callable[[str, Size, float], None] = lambda *_: None,
     ) -> None:
         self.running = 0
         self.places: dict[str, Place] = {}
         self._cluster, self._worker = cluster, worker
-        self._owner, self._pool, self._cost_s = owner, pool, cost_s
+        self._owner, self._pool, self._cost_s, self._learn = owner, pool, cost_s, learn
         self._queue: dict[str, Work] = {}  # submitted or to be, and not leased
         self._unsent: dict[str, Work] = {}
         self._wake = asyncio.Event()
@@ -128,14 +132,15 @@ class Dispatcher:
             asyncio.get_running_loop().call_later(early_s, self.ready, job_id)
             return
         operation = _operation(job)
+        cost_s = self._cost_s(operation, sizes.of(estate, job))
         work = Work(
             job=job_id,
             worker=self._worker,
             pool=self._pool(operation),
             lane=LANE,
             tenant=digest("lane", job.body.tenant).hex()[:16],
-            cost_s=self._cost_s(operation),
-            deadline=estate.tools.real_time() + WANTED_S,
+            cost_s=cost_s,
+            deadline=estate.tools.real_time() + WANTED_S + cost_s,
         )
         self._queue[job_id] = self._unsent[job_id] = work
         self._wake.set()
@@ -352,7 +357,10 @@ class Dispatcher:
                 return
             job = estate.book.job(job_id)
             if job is not None and job.head.state is JobState.LEASED and job.head.fence == fence:
+                size = sizes.of(estate, job)
                 await estate.commit(jobs.completed(estate, job, fence, outcome))
+                if outcome.status == "succeeded":
+                    self._learn(_operation(job), size, outcome.engine_s or outcome.seconds)
             await self._quietly(self._cluster.ack(actor, job_id, fence))
         finally:
             self.running -= 1

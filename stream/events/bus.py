@@ -81,6 +81,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     facts: dict[str, float] = {}  # faces, poses, ...: numbers only
     seconds: float = 0.0
     wiped: bool = False
+    engine_s: float = 0.0  # of `seconds`, those in which the engine ran: what the attempt took from its actor
 
 
 Event = (

@@ -7,6 +7,22 @@ import msgspec
 from stream.events.bus import Outcome
 
 
+class Size(msgspec.Struct, frozen=True):
+    """How much there is to do, as far as it is known before: what an operation's seconds depend on."""
+
+    megapixels: float = 1.0  # of all inputs together, a frame
+    frames: int = 1
+    steps: int = 1
+
+    @property
+    def units(self) -> float:
+        """Megapixels × frames × steps, at least a pixel."""
+        return max(self.megapixels * max(self.frames, 1) * max(self.steps, 1), 1e-6)
+
+
+UNKNOWN_SIZE = Size()
+
+
 class Work(msgspec.Struct, frozen=True):
     """A job that wants an actor. Soft state: the ledger is the truth, and a worker submits it again at need."""
 

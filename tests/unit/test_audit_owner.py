@@ -223,7 +223,7 @@ async def test_an_engines_keys_leave_after_their_leaves(desk: Desk, monkeypatch:
         "worker",
         owner=lambda _: desk.estate,
         pool=lambda _: "noop",
-        cost_s=lambda _: 1.0,
+        cost_s=lambda *_: 1.0,
     )
     releases, before = Releases(desk, monkeypatch), len(desk.estate.audit)
     proposal = Proposal(job=job.id, actor="engine-noop-1", public=Recipient.new().public, offer=1)
@@ -302,7 +302,7 @@ async def test_a_lease_that_is_refused_has_its_leaves_all_the_same(desk: Desk, m
         "worker",
         owner=lambda _: desk.estate,
         pool=lambda _: "noop",
-        cost_s=lambda _: 1.0,
+        cost_s=lambda *_: 1.0,
     )
     before = len(desk.estate.audit)
     proposal = Proposal(job=job.id, actor="engine-noop-1", public=Recipient.new().public, offer=1)
