@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sms_webhook_secret: str = ""  # shared with it: it signs what we post
     approvers_path: str = ""  # names and public keys of who may approve legal holds; empty: nobody may
     weights_dir: str = ""  # absolute; empty: where the engines look by themselves
+    commercial: bool = True  # somebody pays: no model is loaded whose terms forbid that
     region: str = ""  # where this deployment is, as policies spell it; without it no app is served that names one
     partitions: Count = 4
     lead_s: Positive = 60.0  # ceiling − lead: takeover plus retries must fit

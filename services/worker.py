@@ -183,6 +183,8 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
     """All parts of a worker, connected to everything but the Kafka group."""
     data_dir = Path(settings.state_dir) / "faust" / str(os.getpid())
     data_dir.mkdir(parents=True, exist_ok=True)
+    if settings.commercial:
+        registry.refuse_non_commercial(registry.OPERATIONS.values())
     log.warning("root store %s", claim_of(settings))
     clock = clock_of(settings)
     custody = S3Custody(settings.s3_url, settings.s3_access_key, settings.s3_secret_key, settings.bucket)

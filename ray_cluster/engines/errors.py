@@ -52,6 +52,12 @@ class WeightsUnavailable(StoreUnavailable):
     kind = "weights-unavailable"
 
 
+class NonCommercialWeights(BadRequest):
+    """A deployment that earns money was configured with a model whose terms forbid that."""
+
+    kind = "non-commercial-weights"
+
+
 class EngineFault(StoreUnavailable):
     """The inference runtime or the encoder failed on input that was good; another attempt may succeed."""
 

@@ -8,11 +8,23 @@ import os
 import tomllib
 from pathlib import Path
 
+import msgspec
+
 from ray_cluster.engines.errors import WeightsUnavailable
 
 DIRECTORY_VARIABLE = "MAYFLY_WEIGHTS"
 DEFAULT_DIRECTORY = Path(".mayfly/weights")
 _PINS = Path(__file__).with_name("weights.toml")
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """What is known of one model file: its bytes (`sha256`, hex), and its terms (`licence`, SPDX)."""
+
+    name: str
+    file: str
+    sha256: str
+    licence: str
+    commercial: bool
 
 
 def directory() -> Path:
@@ -39,7 +51,8 @@ def read(folder: Path, name: str) -> bytes:
         raise WeightsUnavailable(
             f"expected model file {name} in {folder}, got {error.strerror}; run make setup or set {DIRECTORY_VARIABLE}"
         ) from None
-    expected, found = _pins().get(name), hashlib.sha256(content).hexdigest()
+    known = _pins().get(name)
+    expected, found = known.sha256 if known else None, hashlib.sha256(content).hexdigest()
     if found != expected:
         raise WeightsUnavailable(
             f"expected model file {name} with sha256 {expected}, got {found}; delete it and run make setup"
@@ -47,7 +60,15 @@ def read(folder: Path, name: str) -> bytes:
     return content
 
 
+def pin(name: str) -> Pin:
+    """Digest and terms of weight `name`; one that is not pinned raises WeightsUnavailable."""
+    try:
+        return _pins()[name]
+    except KeyError:
+        raise WeightsUnavailable(f"expected {name} in {_PINS.name}, it is not there; pin it with its terms") from None
+
+
 @functools.cache
-def _pins() -> dict[str, str]:
+def _pins() -> dict[str, Pin]:
     rows = tomllib.loads(_PINS.read_text("utf-8"))["weights"]
-    return {row["file"]: row["sha256"] for row in rows}
+    return {row.file: row for row in msgspec.convert(rows, tuple[Pin, ...])}
