@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ray_cluster.engines import encode, features, rig
 from ray_cluster.engines.choreography import FRAMES, FRAMES_PER_SECOND, choreograph
-from ray_cluster.engines.decode import Pixels, decode, fit
+from ray_cluster.engines.decode import Pixels, decode, even, fit
 from ray_cluster.engines.errors import NoPerson
 from ray_cluster.engines.features import Features
 from ray_cluster.engines.finder import Finder, shared
@@ -24,7 +24,6 @@ from ray_cluster.engines.warp import Warp
 from ray_cluster.engines.wipe import wipe
 
 LONGER_SIDE_PX = 768
-SMALLEST_SIDE_PX = 16
 MIN_MASK_SHARE = 0.002
 """Of the picture's pixels: a smaller person is a speck that no dance would show."""
 REACH_PX = 4
@@ -98,14 +97,6 @@ class Stage(msgspec.Struct, frozen=True):
 
     layers: Layers
     rig: rig.Rig
-
-
-def even(photo: Pixels) -> Pixels:
-    """`photo` at even sides (4:2:0 needs them) of at least SMALLEST_SIDE_PX."""
-    height, width = (max(SMALLEST_SIDE_PX, side - side % 2) for side in photo.shape[:2])
-    if (height, width) == photo.shape[:2]:
-        return photo
-    return np.asarray(cv2.resize(photo, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def set_stage(photo: Pixels, found: Features) -> Stage:

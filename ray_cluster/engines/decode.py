@@ -21,6 +21,7 @@ Pixels = NDArray[np.uint8]
 """H x W x 3, RGB, 0..255, C-contiguous."""
 
 MAX_PIXELS = 50_000_000
+SMALLEST_SIDE_PX = 16
 WHITE = 255
 JPEG_FIRST_BYTE = 0xFF
 
@@ -41,12 +42,17 @@ def decode(data: Plaintext, *, max_pixels: int = MAX_PIXELS) -> Pixels:
         TooManyPixels: it declares more than `max_pixels`.
 
     """
-    head = bytes(data[:16])
-    if head.startswith(_MOVIE) or head[4:8] in _MOVIE_BOXES:
+    if is_clip(data):
         return _first_frame(data, max_pixels)
     width, height = _declared(data)
     _check_pixels(width, height, max_pixels)
     return _still(data)
+
+
+def is_clip(data: Plaintext) -> bool:
+    """Whether `data` begins as a clip does (MP4, MOV, WebM, MKV)."""
+    head = bytes(data[:16])
+    return head.startswith(_MOVIE) or head[4:8] in _MOVIE_BOXES
 
 
 def fit(pixels: Pixels, longer_side_px: int) -> Pixels:
@@ -57,6 +63,14 @@ def fit(pixels: Pixels, longer_side_px: int) -> Pixels:
         return pixels
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def even(pixels: Pixels) -> Pixels:
+    """`pixels` at even sides (4:2:0 needs them) of at least SMALLEST_SIDE_PX."""
+    height, width = (max(SMALLEST_SIDE_PX, side - side % 2) for side in pixels.shape[:2])
+    if (height, width) == pixels.shape[:2]:
+        return pixels
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _check_pixels(width: int, height: int, max_pixels: int) -> None:

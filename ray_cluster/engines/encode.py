@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import queue
 import threading
+from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import cv2
 import numpy as np
@@ -22,7 +23,20 @@ PRESET = "veryfast"
 FRAMES_IN_FLIGHT = 4
 # What cv2 makes of RGB, as ITU-T H.273 numbers it. Untagged, players guess by the picture's size.
 _BT601, _VIDEO_RANGE = 6, 1
-_INDEX_BYTES, _INDEX_BYTES_PER_FRAME = 4096, 32
+_INDEX_BYTES, _INDEX_BYTES_PER_FRAME, _INDEX_BYTES_PER_SOUND = 4096, 32, 24
+
+
+class Sound(Protocol):
+    """Packets of sound that go into the file beside the pictures (`clip.Sound`)."""
+
+    def attach(self, target: Any) -> None:
+        """Add its stream to the container."""
+
+    def until(self, seconds: float) -> Iterator[Any]:
+        """Packets that begin before `seconds`."""
+
+    def close(self) -> None:
+        """Free what reads them."""
 
 
 class VideoWriter:
@@ -32,21 +46,35 @@ class VideoWriter:
     reserved for it: rewriting the file afterwards would need a second copy of it, or a disk.
     """
 
-    def __init__(self, width: int, height: int, frames: int, frames_per_second: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        frames: int,
+        frames_per_second: int | Fraction,
+        *,
+        sound: Sound | None = None,
+        sounds: int = 0,
+    ) -> None:
+        """`sounds`: how many packets `sound` will give, for the room of the index."""
         import av  # noqa: PLC0415 - loads libav only where a clip is made
 
         self._frame_type = av.VideoFrame
         self._file = io.BytesIO()
-        room = {"moov_size": str(_INDEX_BYTES + _INDEX_BYTES_PER_FRAME * frames)}
+        size = _INDEX_BYTES + _INDEX_BYTES_PER_FRAME * frames + _INDEX_BYTES_PER_SOUND * sounds
+        room = {"moov_size": str(size)}
         self._container = av.open(self._file, "w", format="mp4", options=room)
         # One thread and no wall clock in x264: the same frames give the same bytes.
         options = {"preset": PRESET, "crf": str(QUALITY_CRF), "threads": "1"}
         self._stream: Any = self._container.add_stream("libx264", rate=frames_per_second, options=options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        self._stream.codec_context.time_base = Fraction(1, frames_per_second)
         context = self._stream.codec_context
+        context.time_base = self._frame_s = 1 / Fraction(frames_per_second)
         context.colorspace = context.color_primaries = context.color_trc = _BT601
         context.color_range = _VIDEO_RANGE
+        self._sound = sound
+        if sound is not None:
+            sound.attach(self._container)
         self._queue: queue.Queue[NDArray[np.uint8] | None] = queue.Queue(FRAMES_IN_FLIGHT)
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._encode, name="encode", daemon=True)
@@ -77,6 +105,8 @@ class VideoWriter:
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
+            if self._sound is not None:
+                self._sound.close()
 
     def _wipe(self) -> None:
         if not self._file.closed:
@@ -85,11 +115,14 @@ class VideoWriter:
             self._file.close()
 
     def _encode(self) -> None:
+        drawn = 0
         while (planes := self._queue.get()) is not None:
             if self._failure is None:
                 try:
                     frame = self._frame_type.from_ndarray(planes, format="yuv420p")
                     self._container.mux(self._stream.encode(frame))
+                    drawn += 1
+                    self._mix(drawn)
                 except Exception as error:  # noqa: BLE001 - carried to the drawing thread, which raises its own
                     self._failure = error
             wipe(planes)
@@ -98,3 +131,9 @@ class VideoWriter:
             self._container.close()
         except Exception as error:  # noqa: BLE001
             self._failure = self._failure or error
+
+    def _mix(self, drawn: int) -> None:
+        """Sound up to the end of the last frame, so that neither stream waits for the other in memory."""
+        if self._sound is not None:
+            for packet in self._sound.until(float(drawn * self._frame_s)):
+                self._container.mux(packet)

@@ -19,6 +19,13 @@ class TooManyPixels(BadRequest):
     status = 413
 
 
+class TooLong(BadRequest):
+    """The clip has more frames than the cap: refused before any of them is drawn."""
+
+    kind = "too-long"
+    status = 413
+
+
 class BadParams(BadRequest):
     """A parameter of the operation is unknown, of another type or out of its range."""
 

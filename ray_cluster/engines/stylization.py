@@ -1,48 +1,75 @@
-"""A photo drawn as an anime still: smooth, redraw with Real-ESRGAN's anime network, shade as a cel, ink."""
+"""Operations `stylization` and `anime`: a photo, or a clip, drawn in a look."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import msgspec
 import numpy as np
 
-from ray_cluster.engines.decode import Pixels, decode, fit
-from ray_cluster.engines.errors import EngineFault
-from ray_cluster.engines.ink import cel
+from ray_cluster.engines import stills
+from ray_cluster.engines.anime import DRAWINGS_PER_SECOND, anime
+from ray_cluster.engines.clip import MAX_FRAMES_PER_SECOND
+from ray_cluster.engines.decode import Pixels, decode, fit, is_clip
 from ray_cluster.engines.interface import IsCancelled, Plaintext, Report, Result, check, first, parse
+from ray_cluster.engines.looks.canvas import Canvas
+from ray_cluster.engines.looks.cartoon import cartoon
+from ray_cluster.engines.looks.neon import neon
+from ray_cluster.engines.looks.oil import oil
+from ray_cluster.engines.looks.pencil import pencil
+from ray_cluster.engines.looks.watercolour import watercolour
+from ray_cluster.engines.redraw import Draw, redraw
 from ray_cluster.engines.scrub import scrubbed
-from ray_cluster.engines.upscaler import SCALE, Upscaler
+from ray_cluster.engines.steady import Motion
+from ray_cluster.engines.upscaler import Upscaler
 from ray_cluster.engines.wipe import wipe
 
-LONGER_SIDE_PX = 1024
-SKETCH_PX = 240
-"""Longer side handed to the network, so a result is at most 960 px: below 224 eyes lose their shape on a half-length
-portrait, above 256 the texture of the photo survives and the look is lost."""
-SKETCH_RATIO = 15 / 32
-SMALLEST_SKETCH_PX = 16
-JPEG_QUALITY = 93
+STILL_SIDE_PX = 1600
+CLIP_SIDE_PX = 960
+CANVAS_SIDE_PX, MAX_ENLARGEMENT = 768, 4
+"""Strokes need room: a smaller picture is painted on a canvas of this longer side, or of this many times its own."""
+ANIME_CLIP_SIDE_PX = 640
+MOVING_MODEL, MOVING_TILE_PX = "realesr-animevideov3-x4", 240
+
+PAINTED: dict[str, Callable[[Pixels, Canvas], Pixels]] = {
+    "cartoon": cartoon,
+    "pencil": pencil,
+    "oil": oil,
+    "watercolour": watercolour,
+    "neon": neon,
+}
+Look = Literal["anime", "cartoon", "pencil", "oil", "watercolour", "neon"]
+Side = Annotated[int, msgspec.Meta(ge=64, le=2048)]
 
 
-class StylizationParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`format` of the result."""
+class AnimeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`format` of a still (a clip becomes an MP4); `longer_side`: at most so many pixels; 0: the look's own limit."""
 
-    format: Literal["jpeg", "png"] = "jpeg"
+    format: stills.Format = "jpeg"
+    longer_side: Side | Literal[0] = 0
+
+
+class StylizationParams(AnimeParams, frozen=True, forbid_unknown_fields=True):
+    """And the `look`."""
+
+    look: Look = "anime"
 
 
 class Stylization:
-    """Operation `stylization`: one still in, one still out, aspect kept, longer side at most 960 px."""
+    """One still in, one still out; one clip in, one clip out with its sound. Aspect kept."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._upscaler: Upscaler | None = None
+        self._still: Upscaler | None = None
+        self._moving: Upscaler | None = None
 
     def load(self) -> None:
-        """Verify and load the network."""
-        self._upscaler = self._upscaler or Upscaler(self._folder)
+        """Verify and load the networks."""
+        self._still = self._still or Upscaler(self._folder)
+        self._moving = self._moving or Upscaler(self._folder, model=MOVING_MODEL, tile_px=MOVING_TILE_PX)
 
     @scrubbed
     def run(
@@ -54,49 +81,88 @@ class Stylization:
         report: Report,
         cancelled: IsCancelled,
     ) -> Result:
-        """The first input as a drawing. Deterministic; `seed` changes nothing."""
-        del seed
-        wanted = parse(params, StylizationParams)
+        """The first input, drawn. `seed` places the strokes of painted looks; anime and cartoon have none."""
+        wanted = self._parsed(params)
         self.load()
-        assert self._upscaler is not None
+        media = first(inputs)
+        if is_clip(media):
+            return self._clip(media, wanted, seed, report, cancelled)
         check(cancelled)
         report("decode", 0.0)
-        photo = fit(decode(first(inputs)), LONGER_SIDE_PX)
+        photo = fit(decode(media), wanted.longer_side or STILL_SIDE_PX)
+        if wanted.look == "anime":
 
-        def step(fraction: float) -> None:
+            def step(fraction: float) -> None:
+                check(cancelled)
+                report("draw", 0.03 + 0.87 * fraction)
+
+            assert self._still is not None
+            drawn = anime(photo, self._still, step)
+        else:
             check(cancelled)
-            report("draw", 0.03 + 0.87 * fraction)
-
-        sketch = _sketch(photo)
-        drawn = self._upscaler.enlarge(sketch, step)
+            report("draw", 0.1)
+            large = _roomy(photo, wanted.longer_side or STILL_SIDE_PX)
+            drawn = PAINTED[wanted.look](large, Canvas(seed))
+            wipe(large if large is not photo else None)
         check(cancelled)
-        report("ink", 0.92)
-        inked = cel(drawn)
-        check(cancelled)
-        report("encode", 0.98)
-        media = _encode(inked, wanted.format)
-        height, width = inked.shape[:2]
-        wipe(photo, sketch, drawn, inked)
+        report("encode", 0.95)
+        coded = stills.encode(drawn, wanted.format)
+        height, width = drawn.shape[:2]
+        facts: dict[str, int | float] = {"input_pixels": photo.size // 3}
+        wipe(photo, drawn)
         report("done", 1.0)
-        return Result(media, f"image/{wanted.format}", 1, width, height, {"input_pixels": photo.size // 3})
+        return Result(coded, f"image/{wanted.format}", 1, width, height, facts)
+
+    def _parsed(self, params: dict[str, Any]) -> StylizationParams:
+        return parse(params, StylizationParams)
+
+    def _clip(
+        self, media: Plaintext, wanted: StylizationParams, seed: int, report: Report, cancelled: IsCancelled
+    ) -> Result:
+        if wanted.look == "anime":
+            draw, side, rate = self._animate(cancelled), ANIME_CLIP_SIDE_PX, DRAWINGS_PER_SECOND
+        else:
+            draw, side, rate = _paint(wanted.look, seed), CLIP_SIDE_PX, MAX_FRAMES_PER_SECOND
+        side = min(side, wanted.longer_side or side)
+        return redraw(media, draw, longer_side_px=side, rate=rate, report=report, cancelled=cancelled)
+
+    def _animate(self, cancelled: IsCancelled) -> Draw:
+        network = self._moving
+        assert network is not None
+
+        def draw(frame: Pixels, motion: Motion | None) -> Pixels:
+            del motion
+            return anime(frame, network, lambda _: check(cancelled))
+
+        return draw
 
 
-def _sketch(photo: Pixels) -> Pixels:
-    """The photo without texture, small enough that the network must invent the lines."""
-    flat = np.asarray(cv2.edgePreservingFilter(photo, flags=cv2.RECURS_FILTER, sigma_s=30, sigma_r=0.3), np.uint8)
+def _paint(look: Look, seed: int) -> Draw:
+    canvas = Canvas(seed)
+
+    def draw(frame: Pixels, motion: Motion | None) -> Pixels:
+        large = _roomy(frame, CLIP_SIDE_PX)
+        canvas.follow(motion, large.shape[1], large.shape[0])
+        drawn = PAINTED[look](large, canvas)
+        wipe(large if large is not frame else None)
+        return drawn
+
+    return draw
+
+
+def _roomy(photo: Pixels, limit_px: int) -> Pixels:
+    """`photo`, enlarged if it is small for strokes."""
     longer = max(photo.shape[:2])
-    side = min(SKETCH_PX, max(round(longer * SKETCH_RATIO), SMALLEST_SKETCH_PX))
-    height, width = (max(SCALE, round(n * side / longer)) for n in photo.shape[:2])
-    small = np.asarray(cv2.resize(flat, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    wipe(flat)
-    return small
+    scale = min(min(CANVAS_SIDE_PX, limit_px) / longer, MAX_ENLARGEMENT)
+    if scale <= 1:
+        return photo
+    size = (round(photo.shape[1] * scale), round(photo.shape[0] * scale))
+    return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def _encode(rgb: Pixels, as_format: Literal["jpeg", "png"]) -> bytearray:
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if as_format == "jpeg" else [cv2.IMWRITE_PNG_COMPRESSION, 6]
-    ok, coded = cv2.imencode(f".{as_format}", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
-    if not ok:
-        raise EngineFault(f"expected OpenCV to encode {as_format}, it did not; another attempt may")
-    media = bytearray(coded.data)
-    wipe(coded)
-    return media
+class Anime(Stylization):
+    """Operation `anime`: `stylization` with that look."""
+
+    def _parsed(self, params: dict[str, Any]) -> StylizationParams:
+        wanted = parse(params, AnimeParams)
+        return StylizationParams(format=wanted.format, longer_side=wanted.longer_side)

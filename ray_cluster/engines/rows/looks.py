@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from ray_cluster.engines.rows.row import Row
 
+_ANIME = (
+    "realesrgan-x4plus-anime.param",
+    "realesrgan-x4plus-anime.bin",
+    "realesr-animevideov3-x4.param",
+    "realesr-animevideov3-x4.bin",
+)
+
 ROWS = (
     Row(
         operation="stylization",
         engine="ray_cluster.engines.stylization:Stylization",
-        models=("realesrgan-x4plus-anime.param", "realesrgan-x4plus-anime.bin"),
-        licence="permissive",
+        models=_ANIME,
+        licence="copyleft",
         pool="ncnn",
         memory_mb=520,
         base_s=4.8,
         per_megapixel_s=0.1,
-        params=("format",),
+        params=("look", "format", "longer_side"),
+        takes=("media",),
+        variants={look: {"look": look} for look in ("anime", "cartoon", "pencil", "oil", "watercolour", "neon")},
+        smaller={"longer_side": 768},
+    ),
+    Row(
+        operation="anime",
+        engine="ray_cluster.engines.stylization:Anime",
+        models=_ANIME,
+        licence="copyleft",
+        pool="ncnn",
+        memory_mb=520,
+        base_s=4.8,
+        per_megapixel_s=0.1,
+        params=("format", "longer_side"),
+        takes=("media",),
+        smaller={"longer_side": 768},
     ),
 )
