@@ -12,6 +12,7 @@ from litestar.params import HeaderParameter, PathParameter
 
 from services.gateway.errors import BadBody
 from stream.agents.api import InputSlot
+from stream.events.rows import Lane
 from stream.policies.consents import OURS, PROOF, How
 
 MAX_JSON_BYTES: Final = 64 * 1024
@@ -50,6 +51,10 @@ _Proof = Annotated[
     msgspec.Meta(
         pattern=rf"^{PROOF}{_END}", description="Your own reference, or `sha256:` and a digest; no words, no address"
     ),
+]
+_Lane = Annotated[
+    str,
+    msgspec.Meta(pattern=f"^({'|'.join(Lane)}){_END}", description="How urgent it is: who waits for it, and how long"),
 ]
 _MAX_INPUTS: Final = 16
 
@@ -180,6 +185,7 @@ class SubmitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     inputs: Annotated[tuple[Input, ...], msgspec.Meta(min_length=1, max_length=_MAX_INPUTS)]
     params: dict[str, Any] = {}
     choice: _Word = ""
+    lane: _Lane = Lane.INTERACTIVE.value
 
     def slots(self) -> tuple[InputSlot, ...]:
         """The inputs as the owner takes them."""
@@ -213,5 +219,8 @@ def canonical(params: dict[str, Any]) -> bytes:
 
 def fingerprint(body: SubmitBody, params: bytes) -> bytes:
     """SHA-256 of what a job asks for, so that one idempotency key cannot mean two things."""
-    rest = msgspec.msgpack.encode((body.subject, body.operation, body.choice, [one.asset for one in body.inputs]))
+    asked: tuple[Any, ...] = (body.subject, body.operation, body.choice, [one.asset for one in body.inputs])
+    if body.lane != Lane.INTERACTIVE:  # else it is what it was before there were lanes to choose
+        asked = (*asked, body.lane)
+    rest = msgspec.msgpack.encode(asked)
     return hashlib.sha256(len(rest).to_bytes(4, "big") + rest + params).digest()

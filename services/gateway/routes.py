@@ -43,6 +43,7 @@ from stream.agents.api import (
     ReceiptReply,
     Submit,
 )
+from stream.events.rows import Lane
 from stream.ids import Kind, UnknownId
 
 Call = Request[Tenant, None, State]
@@ -89,6 +90,7 @@ async def submit(
         # A key of our own, where the client gave none, makes our repetition of a lost call safe.
         idempotency_key=idempotency_key or f"gateway:{secrets.token_hex(16)}",
         fingerprint=bodies.fingerprint(told, params),
+        lane=Lane(told.lane),
     )
     reply = await core.client.ask_fully(core.mint.place(tenant, told.subject), ask, JobView)
     return Response(

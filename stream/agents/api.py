@@ -10,6 +10,7 @@ import msgspec
 
 from stream.agents import api_accounts, api_cases, api_incidents, api_rights
 from stream.agents.cases import Case
+from stream.events.rows import Lane
 from stream.policies.consents import How
 
 
@@ -79,6 +80,7 @@ class Submit(msgspec.Struct, frozen=True):
     inputs: tuple[InputSlot, ...]
     idempotency_key: str = ""
     fingerprint: bytes = b""
+    lane: Lane = Lane.INTERACTIVE
 
 
 class GetJob(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from stream.audit.grants import Grantee
 from stream.errors import LostLease, MayflyError, StoreUnavailable
 from stream.events.bus import DetectRequested, Outcome
 from stream.events.lease import Piece, Place, Progress, Proposal, Size, Task, Work
-from stream.events.rows import JobState, Stage
+from stream.events.rows import JobState, Lane, Stage
 from stream.ids import digest
 from stream.ledger import Change, LedgerLost
 from stream.vault import purposes
@@ -35,8 +35,8 @@ PROGRESS_WAIT_S = 20.0
 RELEASE_WAIT_S = 10.0
 AGAIN_S = 0.5  # after the cluster did not answer
 PLACES_EVERY_S = 1.0
-WANTED_S = 30.0  # a result is wanted within this and its own time: the pool grows for it
-LANE = "interactive"
+WANTED_S = {Lane.INTERACTIVE: 30.0, Lane.STANDARD: 600.0, Lane.BATCH: 21_600.0}
+"""A result is wanted within this and its own time, from when the job first waits for an actor: the pool grows for it."""
 DETECT_OPERATION = "detect"
 
 
@@ -137,10 +137,10 @@ class Dispatcher:
             job=job_id,
             worker=self._worker,
             pool=self._pool(operation),
-            lane=LANE,
+            lane=job.head.lane,
             tenant=digest("lane", job.body.tenant).hex()[:16],
             cost_s=cost_s,
-            deadline=estate.tools.real_time() + WANTED_S + cost_s,
+            deadline=estate.tools.real_time() + WANTED_S[job.head.lane] + cost_s,
         )
         self._queue[job_id] = self._unsent[job_id] = work
         self._wake.set()

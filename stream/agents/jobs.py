@@ -26,7 +26,7 @@ from stream.events.bus import (
     UploadReceived,
     bus,
 )
-from stream.events.rows import AssetBody, AssetState, JobBody, JobHead, JobState, Stage, SubjectBody, SubjectHead
+from stream.events.rows import AssetBody, AssetState, JobBody, JobHead, JobState, Lane, Stage, SubjectBody, SubjectHead
 from stream.ids import Kind, entry_of
 from stream.ledger import Change, Outgoing
 from stream.policies import deadlines
@@ -62,6 +62,7 @@ def create(
     app: str,
     body: JobBody,
     slots: Iterable[Asset | None],
+    lane: Lane = Lane.INTERACTIVE,
 ) -> Job:
     """A job that a verdict granted: its row, its key, a pending asset for each input still to come.
 
@@ -77,7 +78,7 @@ def create(
     width_s = deadlines.bucket_width_s(policy, DataClass.PROCESSING_RECORD)
     line = deadlines.deadline(record, lead_s=estate.rules.lead_s, width_s=width_s)
     page, _ = estate.book.new_key(f"{app}/{DataClass.PROCESSING_RECORD}", line.bucket, job_id)
-    head = JobHead(app=app, state=JobState.AWAITING, created_at=now, due=line.due, page=page)
+    head = JobHead(app=app, state=JobState.AWAITING, created_at=now, due=line.due, page=page, lane=lane)
     inputs: list[str] = []
     waiting = False
     for n, (slot, wanted) in enumerate(zip(slots, operation.inputs, strict=True)):

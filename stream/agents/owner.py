@@ -181,7 +181,7 @@ async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
         fingerprint=ask.fingerprint,
         consents=decision.operation.consents,
     )
-    job = jobs.create(estate, change, app=ask.app, body=body, slots=slots)
+    job = jobs.create(estate, change, app=ask.app, body=body, slots=slots, lane=ask.lane)
     await estate.commit(change)
     return job_view(estate, estate.book.job(job.id) or job)
 

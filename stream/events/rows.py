@@ -37,6 +37,14 @@ class Stage(StrEnum):
     GENERATE = "generate"
 
 
+class Lane(StrEnum):
+    """How urgent a job is: the lane in which it waits for an actor."""
+
+    INTERACTIVE = "interactive"
+    STANDARD = "standard"
+    BATCH = "batch"
+
+
 class AssetState(StrEnum):
     """Where an asset is. `HIDDEN`: no API returns it. `DEAD`: its key is gone, its ciphertext awaits the sweeper."""
 
@@ -62,6 +70,7 @@ class JobHead(msgspec.Struct, frozen=True, tag="job", omit_defaults=True):
     ended_at: float = 0.0
     reason: str = ""  # stable kind of a failure; never text from a user
     not_before: float = 0.0  # a failed attempt is tried again from then on
+    lane: Lane = Lane.INTERACTIVE
 
 
 class JobBody(msgspec.Struct, frozen=True, omit_defaults=True):

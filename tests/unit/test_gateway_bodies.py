@@ -68,8 +68,9 @@ def test_every_part_of_a_request_is_in_its_fingerprint():
         submit(inputs=[{}, {}]),
         submit(inputs=[{"asset": "ast_x"}]),
         submit(params={"a": 1}),
+        submit(lane="batch"),
     ]
     prints = {bodies.fingerprint(told, bodies.canonical(told.params)) for told in variants}
     assert len(prints) == len(variants)
-    assert bodies.fingerprint(submit(), b"{}") == bodies.fingerprint(submit(), b"{}")
+    assert bodies.fingerprint(submit(), b"{}") == bodies.fingerprint(submit(lane="interactive"), b"{}")
     assert {len(one) for one in prints} == {hashlib.sha256().digest_size}
