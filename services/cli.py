@@ -17,6 +17,7 @@ from services import (
     cli_export,
     cli_hold,
     cli_incident,
+    cli_jobs,
     cli_metrics,
     cli_notices,
     cli_policy,
@@ -84,6 +85,7 @@ app.add_typer(cli_disclose.app, name="disclose")
 app.add_typer(cli_export.app, name="export")
 app.add_typer(cli_hold.app, name="hold")
 app.add_typer(cli_incident.app, name="incident")
+app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_metrics.app, name="metrics")
 app.add_typer(cli_notices.app, name="notices")
 app.add_typer(cli_policy.app, name="policy")

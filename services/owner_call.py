@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -41,3 +42,13 @@ async def ask(settings: Settings, ports: list[int], partition: int, request: msg
             if answer.status not in {HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE}:
                 raise OwnerRefused(problem)
     raise OwnerAway(f"expected a worker here that owns partition {partition}, found none: try again in a moment")
+
+
+async def ask_every(
+    settings: Settings, ports: list[int], request: msgspec.Struct, reply: type[T]
+) -> list[tuple[int, T]]:
+    """(partition, its owner's answer) of all partitions. Raises OwnerRefused or OwnerAway for the first without one."""
+    answers = await asyncio.gather(
+        *(ask(settings, ports, partition, request, reply) for partition in range(settings.partitions))
+    )
+    return list(enumerate(answers))

@@ -248,6 +248,10 @@ class Ledger:
         """Every row but the ledger's own."""
         return ((key, value) for key, value in self._rows.items() if key not in RESERVED)
 
+    def keys(self) -> list[bytes]:
+        """The keys of all rows as they are now: for whoever looks at them over several turns of the loop."""
+        return list(self._rows)
+
     def __len__(self) -> int:
         return len(self._rows)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from stream.agents import api_accounts, api_cases, api_incidents, api_rights
+from stream.agents import api_accounts, api_cases, api_incidents, api_operator, api_rights
 from stream.agents.cases import Case
 from stream.events.rows import Lane
 from stream.policies.consents import How
@@ -381,6 +381,7 @@ VERBS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     **api_accounts.verbs(Done, api_rights.RequestView),
     **api_cases.VERBS,
     **api_incidents.VERBS,
+    **api_operator.VERBS,
     "put_consent": (PutConsent, ConsentView),
     "get_consents": (GetConsents, ConsentsView),
     "put_age": (PutAge, AgeView),

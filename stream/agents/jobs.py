@@ -334,6 +334,19 @@ def settle(estate: Estate, change: Change, job: Job) -> None:
     _tell(estate, change, job.id)
 
 
+def again(estate: Estate, change: Change, job: Job) -> Job:
+    """Begin an ended job anew, whose inputs live: its attempts count from nothing, and deadlines stay what they are."""
+    assert job.body is not None
+    found = [estate.book.asset(asset_id) for asset_id in job.body.features]
+    features = tuple(asset.id for asset in found if asset is not None and asset.head.state is AssetState.STORED)
+    head = msgspec.structs.replace(job.head, ended_at=0.0, reason="", not_before=0.0)
+    body = msgspec.structs.replace(job.body, attempts=0, features=features, results=())
+    job = _queue(estate, change, Job(job.id, head, body), Stage.GENERATE if features else Stage.DETECT)
+    estate.book.put_job(change, job)
+    _tell(estate, change, job.id)
+    return job
+
+
 def fate(estate: Estate, job: Job, state: JobState) -> tuple[list[Asset], list[Asset]]:
     """(what goes in the step that ends the job, what stays, with the deadline that the end gives it)."""
     now = estate.now()

@@ -24,6 +24,7 @@ from stream.agents import (
     leaving,
     records,
     rights,
+    tending,
 )
 from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
@@ -85,7 +86,7 @@ class NotReusable(BadRequest):
 
 
 PROMISES = frozenset(
-    {"submit", "grant_write", "open_hold", "put_age", "register", "confirm", "confirm_address", "disclose"}
+    {"submit", "grant_write", "open_hold", "put_age", "register", "confirm", "confirm_address", "disclose", "retry_job"}
 )
 """Verbs after which more is owed than before."""
 
@@ -102,9 +103,12 @@ LETTING_GO = frozenset(
         "end_write",
         "end_read",
         "release_hold",
+        "cancel_job",
+        "list_jobs",
+        "show_job",
     }
 )
-"""Verbs that are answered whatever the root store does: they only hide, or end what was begun."""
+"""Verbs that are answered whatever the root store does: they only hide, end what was begun, or tell no content."""
 
 
 class RefusedByVerdict(BadRequest):
@@ -421,6 +425,10 @@ VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
     "open_incident": incidents.open_incident,
     "change_incident": incidents.change_incident,
     "list_incidents": incidents.ls,
+    "list_jobs": tending.ls,
+    "show_job": tending.show,
+    "retry_job": tending.retry,
+    "cancel_job": tending.cancel,
 }
 
 

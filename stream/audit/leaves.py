@@ -9,11 +9,12 @@ import msgspec
 from stream.audit.disclosures import Disclosure
 from stream.audit.grants import Grant
 from stream.audit.holds import Held, Released
+from stream.audit.operated import Operated
 from stream.audit.receipts import Absent, Receipt
 from stream.audit.signing_key import SigningKey
 from stream.errors import BadRequest
 
-Leaf = Receipt | Absent | Grant | SigningKey | Held | Released | Disclosure
+Leaf = Receipt | Absent | Grant | SigningKey | Held | Released | Disclosure | Operated
 
 _decoder: msgspec.json.Decoder[Leaf] = msgspec.json.Decoder(Leaf)
 

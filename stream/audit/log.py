@@ -23,6 +23,7 @@ from stream.audit.grants import Grant
 from stream.audit.holds import Held, Released
 from stream.audit.leaves import Leaf, WrongLeaf, decode
 from stream.audit.merkle import Tree
+from stream.audit.operated import Operated
 from stream.audit.receipt_file import Evidence, Proof, ReceiptFile
 from stream.audit.receipts import Absent, Covered, Erasure, Receipt, canonical, locate, tree_of
 from stream.audit.signer import Signer, key_id
@@ -115,6 +116,10 @@ class Log:
 
     def disclosed(self, leaf: Disclosure) -> Entry:
         """Append a leaf of a disclosure, in the commit before anything is handed out."""
+        return self._append(leaf, Entry(len(self), canonical(leaf)))
+
+    def operated(self, leaf: Operated) -> Entry:
+        """Append a leaf of what an operator did by hand, in the commit that does it."""
         return self._append(leaf, Entry(len(self), canonical(leaf)))
 
     def case_disclosed(self, case: str) -> bool:

@@ -1,0 +1,167 @@
+"""`mayfly jobs` and `mayfly parked` without an owner: which one is asked, for what, and how it is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from services import approvers, cli_jobs, operator, owner_call
+from services.local.running import Running
+from services.settings import Settings, save
+from stream.agents import api_operator as api
+from stream.agents import cases, operators
+from stream.audit.operated import Action
+from stream.events.rows import JobState, Lane
+from stream.ids import Kind, Mint, UnknownId
+
+SECRET = "00" * 32
+PARTITIONS = 3
+
+Asked = list[tuple[int, Any]]
+
+
+@pytest.fixture
+def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    known = Settings(
+        kafka="",
+        s3_url="",
+        s3_access_key="",
+        s3_secret_key="",
+        bucket="",
+        secret=SECRET,
+        internal_token="",
+        state_dir="",
+        partitions=PARTITIONS,
+    )
+    save(known, tmp_path / "settings.json")
+    monkeypatch.setenv("MAYFLY_SETTINGS", str(tmp_path / "settings.json"))
+    monkeypatch.setattr(operator, "running", lambda: Running(url="", workers={"worker-1": 1}))
+    return known
+
+
+@pytest.fixture
+def asked(known: Settings, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """What owners were asked: (partition, request)."""
+    seen: Asked = []
+
+    async def ask(_known: Settings, _ports: list[int], partition: int, request: Any, _reply: Any) -> Any:
+        seen.append((partition, request))
+        return answer(partition, request)
+
+    monkeypatch.setattr(owner_call, "ask", ask)
+    return seen
+
+
+def job_id(partition: int) -> str:
+    return Mint(bytes.fromhex(SECRET), PARTITIONS).mint(Kind.JOB, "t", partition)
+
+
+def line(job: str, created_at: float = 0.0, **more: Any) -> api.JobLine:
+    fields: dict[str, Any] = {
+        "id": job,
+        "app": "testapp",
+        "state": JobState.QUEUED,
+        "stage": "generate",
+        "lane": Lane.BATCH,
+        "created_at": created_at,
+        "age_s": 90.0,
+        "due": 2e9,
+        "tenant": "ten_1",
+    }
+    return api.JobLine(**fields | more)
+
+
+def answer(partition: int, request: Any) -> Any:
+    match request:
+        case api.ListJobs():
+            return api.JobLines((line(job_id(partition), created_at=10.0 - partition),), matched=5)
+        case api.ShowJob():
+            held = api.HeldLine("ast_x", "input", 0, "stored", "face_image", "000 §1", 2e9, float("inf"))
+            forever = msgspec.structs.replace(held, role="result", due=float("inf"))
+            return api.JobDetail(line(request.job), (held, forever), ("inputs-gone", "expected its input"))
+        case _:
+            return line(request.job, state=JobState.CANCELLED, reason="cancelled-by-operator", attempts=2)
+
+
+def run(app: typer.Typer, *words: str) -> str:
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+class TestJobs:
+    def test_every_owner_is_asked_and_the_oldest_come_first(self, asked: Asked) -> None:
+        told = json.loads(run(cli_jobs.app, "ls", "--json"))
+        assert [partition for partition, _ in asked] == [0, 1, 2]
+        assert {request for _, request in asked} == {api.ListJobs(states=cli_jobs.UNFINISHED)}
+        assert [job["created_at"] for job in told["jobs"]] == [8.0, 9.0, 10.0]
+        assert told["matched"] == 15
+
+    def test_filters_reach_the_owner(self, asked: Asked) -> None:
+        options = "--app genzo --state failed --state expired --lane batch --tenant ten_1 --older-than 2h --limit 7"
+        run(cli_jobs.app, "ls", *options.split())
+        assert asked[0][1] == api.ListJobs(
+            "genzo", (JobState.FAILED, JobState.EXPIRED), Lane.BATCH, "ten_1", 7200.0, limit=7
+        )
+        run(cli_jobs.app, "ls", "--all")
+        assert asked[-1][1].states == ()
+
+    @pytest.mark.usefixtures("asked")
+    def test_people_see_a_table_and_how_much_is_left_out(self) -> None:
+        shown = run(cli_jobs.app, "ls")
+        assert "1.5 min" in shown
+        assert "ten_1" in shown
+        assert "12 more match" in shown
+
+    def test_one_job_and_why_it_cannot_be_retried(self, asked: Asked) -> None:
+        job = job_id(2)
+        shown = run(cli_jobs.app, "show", job)
+        assert asked == [(2, api.ShowJob(job))]
+        assert "no retry: inputs-gone" in shown
+        assert "never" in shown
+        told = json.loads(run(cli_jobs.app, "show", job, "--json"))
+        assert told["assets"][1]["due"] is None
+
+    def test_a_cancellation_is_signed_by_who_wants_to_be_named(self, asked: Asked, tmp_path: Path) -> None:
+        public = approvers.make_key(tmp_path / "alice.key")
+        job = job_id(1)
+        shown = run(cli_jobs.app, "cancel", job, "--by", "alice", "--key", str(tmp_path / "alice.key"))
+        assert "cancelled, testapp, lane batch" in shown
+        assert "2 attempts failed, cancelled-by-operator" in shown
+        ((partition, request),) = asked
+        assert (partition, request.job, request.wait_s) == (1, job, 15.0)
+        assert cases.approvers(operators.signed_part(Action.CANCEL, job), request.signatures, {"alice": public})
+        run(cli_jobs.app, "retry", job, "--json")
+        assert asked[-1] == (1, api.RetryJob(job))
+        with pytest.raises(approvers.BadApprovers):
+            run(cli_jobs.app, "retry", job, "--by", "alice")
+
+    @pytest.mark.parametrize("name", ["nonsense", "job_", "ast_x"])
+    def test_what_is_no_id_is_asked_of_nobody(self, asked: Asked, name: str) -> None:
+        with pytest.raises(UnknownId):
+            run(cli_jobs.app, "show", name)
+        assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("15m", 900.0), ("2h", 7200.0), ("3d", 259_200.0)]
+)
+def test_how_long_ago_is_said_in_the_usual_units(text: str, seconds: float) -> None:
+    assert operator.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-1h", "1.5h", "1w", "٣h"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        operator.seconds(text)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0 s"), (59.0, "59 s"), (210.0, "3.5 min"), (86_400.0, "1.0 d")])
+def test_ages_are_shown_in_the_largest_unit(seconds: float, shown: str) -> None:
+    assert operator.age(seconds) == shown
