@@ -20,6 +20,7 @@ from services import (
     cli_jobs,
     cli_metrics,
     cli_notices,
+    cli_parked,
     cli_policy,
     cli_receipt,
     cli_restore,
@@ -88,6 +89,7 @@ app.add_typer(cli_incident.app, name="incident")
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_metrics.app, name="metrics")
 app.add_typer(cli_notices.app, name="notices")
+app.add_typer(cli_parked.app, name="parked")
 app.add_typer(cli_policy.app, name="policy")
 app.add_typer(cli_receipt.app, name="receipt")
 app.add_typer(cli_sharing.app, name="sharing")

@@ -36,6 +36,11 @@ def ask_every(request: msgspec.Struct, reply: type[owner_call.T]) -> list[owner_
     return [answer for _, answer in asyncio.run(owner_call.ask_every(_known(), _ports(), request, reply))]
 
 
+def partitions() -> int:
+    """How many there are."""
+    return _known().partitions
+
+
 def partition_of(row_id: str) -> int:
     """Where an id of ours belongs. Raises UnknownId."""
     known = _known()

@@ -17,7 +17,7 @@ from ray_cluster.pools import PoolStatus
 from services.counts import PATH as COUNTS
 from services.gateway.owner_client import REPLAYED
 from services.tls import client_context, server_context
-from stream.agents import retention
+from stream.agents import parked, retention
 from stream.agents.api import VERBS, JobView, Problem
 from stream.agents.estates import Estates
 from stream.agents.owner import VERBS as ANSWERS
@@ -140,7 +140,7 @@ class OwnerServer:
                     "next_due": retention.next_due(estate),
                     "now": estate.now(),
                     "signed_by": estate.audit.settled_key_id,
-                    "parked": sum(1 for key, _ in estate.ledger.items() if key.startswith(b"parked/")),
+                    "parked": sum(parked.waiting(estate).values()),
                 }
                 for estate in self._estates
             ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -26,7 +27,7 @@ import uvloop
 
 from ray_cluster.client import Cluster
 from ray_cluster.engines import registry
-from services import approvers, policies_followed, register
+from services import approvers, originals, policies_followed, register
 from services.clock_topic import follow_clock
 from services.costs import LearntCosts
 from services.counts import counts_of
@@ -210,6 +211,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             calendar=Holidays(settings.holiday_country, settings.time_zone),
             approvers=lambda: approvers.registered(settings.approvers_path),
             announced=lambda: tuple(lines.of(Announcement).values()),
+            original=functools.partial(originals.find, settings.kafka),
         )
         for policy in tools.policies.values():
             if policy.residency is not None and policy.residency.region != settings.region:

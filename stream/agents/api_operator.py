@@ -92,9 +92,82 @@ class JobDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     no_retry: tuple[str, str] = ("", "")
 
 
+class ListParked(msgspec.Struct, frozen=True):
+    """→ ParkedLines."""
+
+
+class ShowParked(msgspec.Struct, frozen=True):
+    """`name`: topic/offset, where it was first read. → ParkedDetail."""
+
+    name: str
+
+
+class ReplayParked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Put it back on its topic, once. → ParkedLine."""
+
+    name: str
+    signatures: dict[str, bytes] = {}
+
+
+class DropParked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Forget it. → ParkedLine."""
+
+    name: str
+    signatures: dict[str, bytes] = {}
+
+
+class ParkedLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A parked event. Times as in JobLine; `again`: it had been replayed before this was asked."""
+
+    partition: int
+    name: str
+    topic: str
+    reason: str
+    at: float
+    age_s: float
+    due: float  # it expires
+    handled: str = ""
+    handled_at: float = 0.0
+    again: bool = False
+
+
+class ParkedLines(msgspec.Struct, frozen=True):
+    """Oldest first."""
+
+    parked: tuple[ParkedLine, ...]
+
+
+class ParkedDetail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What may be read of it. `header`: JSON of the event's clear part; empty for what is no event of ours.
+
+    `digest`: hex, over all of it; empty, as `size_bytes` is 0, once its original is gone.
+    """
+
+    parked: ParkedLine
+    size_bytes: int = 0
+    digest: str = ""
+    event: str = ""
+    header: str = ""
+    sealed_bytes: int = 0
+
+
+class Original(msgspec.Struct, frozen=True):
+    """A parked event as it came."""
+
+    key: bytes
+    value: bytes
+
+    def __repr__(self) -> str:
+        return f"<Original of {len(self.value)} bytes>"
+
+
 VERBS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     "list_jobs": (ListJobs, JobLines),
     "show_job": (ShowJob, JobDetail),
     "retry_job": (RetryJob, JobLine),
     "cancel_job": (CancelJob, JobLine),
+    "list_parked": (ListParked, ParkedLines),
+    "show_parked": (ShowParked, ParkedDetail),
+    "replay_parked": (ReplayParked, ParkedLine),
+    "drop_parked": (DropParked, ParkedLine),
 }

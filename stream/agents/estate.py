@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from stream.agents.api_operator import Original
 from stream.agents.book import Book
 from stream.agents.certify import Certifier
 from stream.agents.codes import Codes
@@ -76,6 +77,7 @@ class Tools:
     announced: Callable[[], Iterable[Announcement]] = tuple  # what takes effect when, as the register has it now
     approvers: Callable[[], Mapping[str, bytes]] = dict  # of legal holds, as registered now: name → public key
     tallies: Tallies = field(default_factory=Tallies)
+    original: Callable[[int, str], Awaitable[Original | None]] | None = None  # of a parked event, by partition and name
 
 
 class Estate:

@@ -22,6 +22,7 @@ from stream.agents import (
     incidents,
     jobs,
     leaving,
+    parked,
     records,
     rights,
     tending,
@@ -106,6 +107,9 @@ LETTING_GO = frozenset(
         "cancel_job",
         "list_jobs",
         "show_job",
+        "list_parked",
+        "show_parked",
+        "drop_parked",
     }
 )
 """Verbs that are answered whatever the root store does: they only hide, end what was begun, or tell no content."""
@@ -429,6 +433,10 @@ VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
     "show_job": tending.show,
     "retry_job": tending.retry,
     "cancel_job": tending.cancel,
+    "list_parked": parked.ls,
+    "show_parked": parked.show,
+    "replay_parked": parked.replay,
+    "drop_parked": parked.drop,
 }
 
 

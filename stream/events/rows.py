@@ -171,7 +171,7 @@ class SubjectBody(msgspec.Struct, frozen=True, omit_defaults=True):
     age: str = ""  # the band; empty: not known
 
 
-class Parked(msgspec.Struct, frozen=True, tag="parked"):
+class Parked(msgspec.Struct, frozen=True, tag="parked", omit_defaults=True):
     """An event that could not be handled, beside its original on the `parked` topic."""
 
     topic: str
@@ -179,6 +179,8 @@ class Parked(msgspec.Struct, frozen=True, tag="parked"):
     reason: str  # stable kind
     at: float
     due: float
+    handled: str = ""  # `replayed`, by an operator, at `handled_at`
+    handled_at: float = 0.0
 
 
 class Offsets(msgspec.Struct, frozen=True, tag="offsets"):

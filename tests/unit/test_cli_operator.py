@@ -11,11 +11,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from services import approvers, cli_jobs, operator, owner_call
+from services import approvers, cli_jobs, cli_parked, operator, owner_call
 from services.local.running import Running
 from services.settings import Settings, save
 from stream.agents import api_operator as api
 from stream.agents import cases, operators
+from stream.agents.parked import UnknownParked
 from stream.audit.operated import Action
 from stream.events.rows import JobState, Lane
 from stream.ids import Kind, Mint, UnknownId
@@ -77,7 +78,12 @@ def line(job: str, created_at: float = 0.0, **more: Any) -> api.JobLine:
     return api.JobLine(**fields | more)
 
 
-def answer(partition: int, request: Any) -> Any:
+def parked(partition: int, name: str, reason: str = "unexpected-event", **more: Any) -> api.ParkedLine:
+    topic = name.partition("/")[0]
+    return api.ParkedLine(partition, name, topic, reason, at=10.0 - partition, age_s=7200.0, due=2e9, **more)
+
+
+def answer(partition: int, request: Any) -> Any:  # noqa: PLR0911
     match request:
         case api.ListJobs():
             return api.JobLines((line(job_id(partition), created_at=10.0 - partition),), matched=5)
@@ -85,6 +91,15 @@ def answer(partition: int, request: Any) -> Any:
             held = api.HeldLine("ast_x", "input", 0, "stored", "face_image", "000 §1", 2e9, float("inf"))
             forever = msgspec.structs.replace(held, role="result", due=float("inf"))
             return api.JobDetail(line(request.job), (held, forever), ("inputs-gone", "expected its input"))
+        case api.ListParked():
+            lines = (parked(partition, "generate/7"), parked(partition, "upload/9", reason="undecodable"))
+            return api.ParkedLines(lines)
+        case api.ShowParked():
+            return api.ParkedDetail(parked(partition, request.name), 90, "ab" * 32, "expire.due", "{}", 17)
+        case api.ReplayParked():
+            return parked(partition, request.name, handled="replayed", handled_at=1e9, again=True)
+        case api.DropParked():
+            return parked(partition, request.name)
         case _:
             return line(request.job, state=JobState.CANCELLED, reason="cancelled-by-operator", attempts=2)
 
@@ -146,6 +161,37 @@ class TestJobs:
     def test_what_is_no_id_is_asked_of_nobody(self, asked: Asked, name: str) -> None:
         with pytest.raises(UnknownId):
             run(cli_jobs.app, "show", name)
+        assert asked == []
+
+
+class TestParked:
+    def test_all_partitions_oldest_first_and_filtered(self, asked: Asked) -> None:
+        told = json.loads(run(cli_parked.app, "ls", "--json"))
+        assert [partition for partition, _ in asked] == [0, 1, 2]
+        assert [line["at"] for line in told] == [8.0, 8.0, 9.0, 9.0, 10.0, 10.0]
+        shown = run(cli_parked.app, "ls", "--reason", "undecodable")
+        assert shown.count("upload/9") == 3
+        assert "generate/7" not in shown
+        assert "2.0 h" in shown
+        assert run(cli_parked.app, "ls", "--topic", "generate").count("upload") == 0
+
+    def test_an_event_is_named_with_its_partition(self, asked: Asked) -> None:
+        shown = run(cli_parked.app, "show", "1/generate/7")
+        assert asked == [(1, api.ShowParked("generate/7"))]
+        assert "17 bytes are sealed, and stay so" in shown
+        assert "expire.due {}" in shown
+
+    def test_a_second_replay_says_when_it_was_done(self, asked: Asked) -> None:
+        assert "replayed at 2001-09-09 01:46:40 UTC, before this was asked" in run(
+            cli_parked.app, "replay", "2/generate/7"
+        )
+        assert "2/generate/7 is dropped" in run(cli_parked.app, "drop", "2/generate/7")
+        assert asked == [(2, api.ReplayParked("generate/7")), (2, api.DropParked("generate/7"))]
+
+    @pytest.mark.parametrize("name", ["", "generate/7", "3/generate/7", "-1/generate/7", "٣/x/1"])
+    def test_what_names_no_partition_is_asked_of_nobody(self, asked: Asked, name: str) -> None:
+        with pytest.raises(UnknownParked):
+            run(cli_parked.app, "show", "--", name)
         assert asked == []
 
 
