@@ -22,6 +22,7 @@ from ray_cluster.attempt import attempt
 from ray_cluster.bell import Bell
 from ray_cluster.engines import registry
 from ray_cluster.engines.interface import Engine
+from ray_cluster.guard import Guard
 from ray_cluster.leases import Inventory, Progress, Task
 from ray_cluster.roster import LEASES_PER_ACTOR
 from stream.errors import MayflyError
@@ -53,6 +54,7 @@ class EngineActor:
         self._pool = pool
         self._operations = operations
         self._engines: dict[str, Engine] = {}
+        self._guard = Guard()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._open = AsyncExitStack()
         self._courier: Courier | None = None
@@ -73,7 +75,7 @@ class EngineActor:
                 return ACCEPTED
             try:
                 loop = asyncio.get_running_loop()
-                self._engines = await loop.run_in_executor(self._thread, _load, self._operations)
+                self._engines, self._guard = await loop.run_in_executor(self._thread, _load, self._operations)
             except MayflyError as error:
                 return error.kind
             except Exception as error:  # noqa: BLE001 - its text may quote anything; its class says enough
@@ -163,7 +165,7 @@ class EngineActor:
             lease.outcome = await attempt(
                 task,
                 recipient,
-                engine=engine,
+                engine=self._guard.around(engine, task),
                 courier=courier,
                 thread=self._thread,
                 report=lambda step, fraction: lease.report(loop, step, fraction),
@@ -212,11 +214,12 @@ class EngineActor:
             del self._leases[key]
 
 
-def _load(operations: tuple[str, ...]) -> dict[str, Engine]:
+def _load(operations: tuple[str, ...]) -> tuple[dict[str, Engine], Guard]:
     engines = {operation: registry.build(operation) for operation in operations}
+    guard = Guard.open(operations)
     for engine in engines.values():
         engine.load()
-    return engines
+    return engines, guard
 
 
 class _Lease:

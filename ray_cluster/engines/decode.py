@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_cluster.engines.confine import confined
 from ray_cluster.engines.errors import TooManyPixels, Undecodable
 from ray_cluster.engines.interface import Plaintext
 
@@ -31,6 +32,7 @@ _MOVIE = (b"\x1aE\xdf\xa3",)
 _MOVIE_BOXES = (b"ftyp",)
 
 
+@confined
 def decode(data: Plaintext, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     """The picture, or the first frame of the clip, in `data`.
 

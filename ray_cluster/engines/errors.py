@@ -26,6 +26,27 @@ class TooLong(BadRequest):
     status = 413
 
 
+class HostileMedia(BadRequest):
+    """The input ended the process that decoded it: a codec crashed on it."""
+
+    kind = "hostile-media"
+    status = 422
+
+
+class DecodeLimit(BadRequest):
+    """Decoding took more memory, CPU time, frames or seconds than one file may cost."""
+
+    kind = "decode-limit"
+    status = 422
+
+
+class ContentRefused(BadRequest):
+    """The content gate of this app took the picture for one of naked people."""
+
+    kind = "content-refused"
+    status = 422
+
+
 class BadParams(BadRequest):
     """A parameter of the operation is unknown, of another type or out of its range."""
 

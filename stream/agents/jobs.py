@@ -29,6 +29,7 @@ from stream.events.bus import (
 from stream.events.rows import AssetBody, AssetState, JobBody, JobHead, JobState, Lane, Stage, SubjectBody, SubjectHead
 from stream.ids import Kind, entry_of
 from stream.ledger import Change, Outgoing
+from stream.metrics import worker as metrics
 from stream.policies import deadlines
 from stream.policies.vocabulary import Choice, Clock, DataClass, Features
 from stream.vault.record import open_body, seal_body
@@ -264,6 +265,9 @@ def failed(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
         estate.book.put_job(change, Job(job.id, head, body))
         change.then.append(lambda _: estate.dispatcher.ready(job.id))
     else:
+        if outcome.kind == "permanent":
+            refused = metrics.INPUTS_REFUSED.labels(job.head.app, outcome.reason)
+            change.then.append(lambda _: refused.inc())
         end(estate, change, job, JobState.FAILED, reason=outcome.reason or outcome.kind)
     _tell(estate, change, job.id)
 

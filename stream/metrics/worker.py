@@ -7,6 +7,9 @@ from prometheus_client import Counter, Gauge, Histogram
 TAKEOVERS = Counter("mayfly_takeovers_total", "Partitions opened by this worker")
 TAKEOVER_S = Histogram("mayfly_takeover_seconds", "From assignment to serving", buckets=(0.1, 0.3, 1, 3, 5, 10, 15))
 PARKED = Counter("mayfly_parked_total", "Events parked", ("topic", "kind"))
+INPUTS_REFUSED = Counter(
+    "mayfly_inputs_refused_total", "Jobs that ended because no engine can take what was sent", ("app", "reason")
+)
 SIGNING_UNREAD = Counter("mayfly_signing_key_unread_total", "Looks at the folder of the signing key that failed")
 POLICIES_UNREAD = Counter(
     "mayfly_policies_unread_total", "Looks at the policies in force that found one not to compile"

@@ -13,6 +13,7 @@ from stream.agents.owner import IdempotencyConflict, NotReusable, RefusedByVerdi
 from stream.events.bus import ExpireDue, GenerateCompleted, GenerateRequested, Outcome, OutputFacts, UploadReceived
 from stream.events.rows import AssetState, JobState, Stage
 from stream.ledger import LedgerLost
+from stream.metrics import worker as metrics
 from stream.vault.record import seal_body
 from tests.unit.desk import APP, TENANT, Desk
 
@@ -129,10 +130,13 @@ class TestAttempts:
     @pytest.mark.parametrize(("kind", "tries"), [("permanent", 1), ("resource", 3), ("", 1)])
     async def test_how_often_each_kind_is_tried(self, desk: Desk, kind: str, tries: int) -> None:
         job = await desk.uploaded()
+        refused = metrics.INPUTS_REFUSED.labels(APP, "content-refused")._value
+        counted = refused.get()
         for _ in range(tries):
             leased, _ = await desk.leased(desk.job(job.id))
-            await desk.outcome(leased, Outcome("failed", kind=kind, wiped=True))
+            await desk.outcome(leased, Outcome("failed", kind=kind, reason="content-refused", wiped=True))
         assert desk.job(job.id).head.state is JobState.FAILED
+        assert refused.get() - counted == (kind == "permanent")
 
     async def test_a_lease_that_no_actor_took_up_costs_no_attempt(self, desk: Desk) -> None:
         job, (made,) = await desk.leased(await desk.uploaded())
