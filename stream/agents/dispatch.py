@@ -36,7 +36,7 @@ RELEASE_WAIT_S = 10.0
 AGAIN_S = 0.5  # after the cluster did not answer
 PLACES_EVERY_S = 1.0
 WANTED_S = {Lane.INTERACTIVE: 30.0, Lane.STANDARD: 600.0, Lane.BATCH: 21_600.0}
-"""A result is wanted within this and its own time, from when the job first waits for an actor: the pool grows for it."""
+"""A result is wanted within this and its own time, from when its job first waits: the pool grows for it."""
 DETECT_OPERATION = "detect"
 
 
