@@ -20,6 +20,7 @@ from ray_cluster.journal import Line
 from ray_cluster.leases import Place, Progress, Proposal, Task, Work
 from ray_cluster.pools import ClusterConfig, PoolStatus
 from stream.errors import LostLease, MayflyError, StoreUnavailable
+from stream.events.lease import Claim, Standing
 
 CALL_S = 10.0
 CONNECT_S = 60.0
@@ -122,6 +123,11 @@ class Cluster:
     async def places(self, job_ids: Iterable[str]) -> dict[str, Place]:
         """Places of those jobs that are queued."""
         return msgspec.msgpack.decode(await self._schedule("places", list(job_ids)), type=dict[str, Place])
+
+    async def standing(self, worker: str, claims: Iterable[Claim]) -> Standing:
+        """What all workers' tenants have unfinished, those of `worker` as it says now."""
+        raw = await self._schedule("standing", worker, msgspec.msgpack.encode(list(claims)))
+        return msgspec.msgpack.decode(raw, type=Standing)
 
     async def pools(self) -> list[PoolStatus]:
         """How every pool stands, and why."""

@@ -25,10 +25,12 @@ from ray_cluster.bell import Bell
 from ray_cluster.desk import Desk
 from ray_cluster.helm import Helm
 from ray_cluster.journal import Line, written
-from ray_cluster.lanes import BadWork, Lanes
+from ray_cluster.lanes import LANE_WEIGHTS, QUANTUM_S, BadWork, Lanes
 from ray_cluster.leases import Inventory, Place, Work
 from ray_cluster.pools import ClusterConfig, Pool, PoolStatus, environment
 from ray_cluster.roster import STOCK, Roster, Seat
+from ray_cluster.standing import Standings
+from stream.events.lease import Claim, Standing
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Scheduler:
         self._helm = Helm(self._config, self._lanes, self._roster, _log_decision)
         self._desk = Desk(silent_s=self._config.proposal_s)
         self._again: dict[str, Work] = {}  # submitted while the last proposal of that job is still unresolved
+        self._standings = Standings()
         self._handles: dict[str, Any] = {}
         self._numbers: dict[str, int] = {}
         self._bell = Bell()
@@ -122,6 +125,12 @@ class Scheduler:
             everyone = self._lanes.places(pool, actors=len(seats), remaining_s=remaining_s, now=time.time())
             found |= {job: everyone[job] for job in jobs if job in everyone}
         return msgspec.msgpack.encode(found)
+
+    async def standing(self, worker: str, raw: bytes) -> bytes:
+        """A `Standing`: what all workers' tenants have unfinished, once `worker` has said what its own have."""
+        self._standings.tell(worker, msgspec.msgpack.decode(raw, type=list[Claim]), time.monotonic())
+        actors = {name: min(state.pool.max_actors, self._config.max_actors) for name, state in self._pools.items()}
+        return msgspec.msgpack.encode(Standing(tuple(self._standings.merged()), actors, LANE_WEIGHTS, QUANTUM_S))
 
     async def pools(self) -> bytes:
         """[PoolStatus], as decided last."""

@@ -25,9 +25,14 @@ _HOUR_S = 3600.0
 def add(
     apps: Annotated[list[str], typer.Argument(help="Apps that the tenant may use, e.g. genzo")],
     transfers: Annotated[int, typer.Option(min=1, help="Uploads and downloads at a time")] = Limits().transfers,
+    submits: Annotated[int, typer.Option(min=1, help="Requests for a job at a time")] = Limits().submits,
+    jobs: Annotated[int, typer.Option(min=0, help="Unfinished jobs; 0: no limit")] = Limits().jobs,
+    work_s: Annotated[float, typer.Option(min=0, help="Predicted seconds of engines that these take; 0: no limit")] = (
+        Limits().work_s
+    ),
 ) -> None:
     """Make a tenant and its API key."""
-    _show(*asyncio.run(tenant_topic.add(_kafka(), tuple(apps), Limits(transfers=transfers))))
+    _show(*asyncio.run(tenant_topic.add(_kafka(), tuple(apps), Limits(transfers, submits, jobs, work_s))))
 
 
 @app.command()
@@ -55,9 +60,18 @@ def revoke(tenant: Annotated[str, typer.Argument(help="Its id")]) -> None:
 @app.command()
 def ls() -> None:
     """List tenants. Keys are not shown: only their digests are kept."""
-    table = Table("tenant", "apps", "keys", "transfers", box=None)
+    table = Table("tenant", "apps", "keys", "transfers", "submits", "jobs", "work s", box=None)
     for tenant in asyncio.run(tenant_topic.load(_kafka())):
-        table.add_row(tenant.id, " ".join(tenant.apps), str(len(tenant.keys)), str(tenant.limits.transfers))
+        limits = tenant.limits
+        table.add_row(
+            tenant.id,
+            " ".join(tenant.apps),
+            str(len(tenant.keys)),
+            str(limits.transfers),
+            str(limits.submits),
+            str(limits.jobs),
+            f"{limits.work_s:.0f}",
+        )
     _out.print(table)
 
 

@@ -95,7 +95,7 @@ class OwnerServer:
         except LedgerLost:
             return _problem(Problem(LedgerLost.kind, HTTPStatus.SERVICE_UNAVAILABLE, "this partition changes hands"))
         except MayflyError as error:
-            return _problem(Problem(error.kind, error.status, str(error)))
+            return _problem(Problem(error.kind, error.status, str(error), getattr(error, "retry_after_s", 0.0)))
         except Exception as error:
             log.exception("verb %s failed with %s", verb, type(error).__name__)
             return _problem(Problem("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "the owner failed: it is logged"))

@@ -11,6 +11,7 @@ import msgspec
 
 from ray_cluster.floors import Floor
 from stream.errors import BadRequest
+from stream.events.rows import Lane
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -83,6 +84,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_pixels: Count = 50_000_000
     max_duration_s: Positive = 60.0
     max_jobs_per_subject: Count = 1000
+    max_wait_s: dict[
+        Lane, Positive
+    ] = {}  # predicted; a lane of a pool that would take longer is full (agents/admission)
+    max_waiting: Count = 100_000  # jobs in one lane of one pool
     max_actors: Count = 2
     actor_idle_s: Positive = 60.0
     actor_cooldown_s: NotNegative = 30.0  # none is let go so soon after its pool has grown

@@ -38,7 +38,8 @@ from services.roots import claim_of, root_stores
 from services.settings import Settings, load
 from services.topic_plan import retained_s
 from stream import topics
-from stream.agents import collector, ending, incidents, jobs, repromise, retention, rights, signing
+from stream.agents import admission, collector, crowd, ending, incidents, jobs, repromise, retention, rights, signing
+from stream.agents.admission import MAX_WAIT_S
 from stream.agents.app import make_app
 from stream.agents.closing import Closer
 from stream.agents.dispatch import Dispatcher
@@ -212,6 +213,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             approvers=lambda: approvers.registered(settings.approvers_path),
             announced=lambda: tuple(lines.of(Announcement).values()),
             original=functools.partial(originals.find, settings.kafka),
+            crowd=crowd.Crowd(admission.Limits(MAX_WAIT_S | settings.max_wait_s, settings.max_waiting)),
         )
         for policy in tools.policies.values():
             if policy.residency is not None and policy.residency.region != settings.region:
@@ -239,6 +241,8 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             cost_s=costs.cost_s,
             learn=costs.learn,
         )
+        tools.crowd.predict = wiring.dispatcher.predicted
+        estates.on_opened.append(Estate.count_jobs)
         estates.on_opened.append(wiring.dispatcher.resume)
         estates.on_revoked.append(wiring.dispatcher.revoked)
         flow = Flow(estates, on_parked=lambda topic, kind: metrics.PARKED.labels(topic, kind).inc())
@@ -255,6 +259,9 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         await server.start()
         stack.push_async_callback(server.stop)
         stack.push_async_callback(estates.close)
+        standing = asyncio.create_task(crowd.keep(tools.crowd, cluster, wiring.address), name="standing")
+        standing.add_done_callback(_fatal)
+        stack.callback(standing.cancel)
         following = asyncio.create_task(policies_followed.follow(settings.policies_extra, tools), name="policies")
         stack.callback(following.cancel)
         dispatching = asyncio.create_task(wiring.dispatcher.run(), name="dispatcher")

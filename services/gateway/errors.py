@@ -68,6 +68,13 @@ class TooManyTransfers(BadRequest):
     status: ClassVar[int] = 429
 
 
+class TooManyRequests(BadRequest):
+    """The tenant asks for as many jobs at the same time here as it may."""
+
+    kind: ClassVar[str] = "too-many-requests"
+    status: ClassVar[int] = 429
+
+
 class OwnerAway(StoreUnavailable):
     """Nobody serves this partition just now: a takeover takes seconds."""
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.gateway.errors import GatewayStopping, TooManyTransfers
+from services.gateway.errors import GatewayStopping, TooManyRequests, TooManyTransfers
 from services.gateway.tenants import Tenant
 
 
@@ -17,6 +17,7 @@ class Flights:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
         self._transfers: Counter[str] = Counter()
+        self._submits: Counter[str] = Counter()
         self.stopping = asyncio.Event()
 
     @contextmanager
@@ -35,6 +36,19 @@ class Flights:
             self._transfers[tenant.id] -= 1
             if not self._transfers[tenant.id]:
                 del self._transfers[tenant.id]
+
+    @contextmanager
+    def submit(self, tenant: Tenant) -> Iterator[None]:
+        """One request for a job: no tenant's flood takes all owners' time. Raises TooManyRequests."""
+        if self._submits[tenant.id] >= tenant.limits.submits:
+            raise TooManyRequests(f"expected at most {tenant.limits.submits} requests for jobs at a time: slow down")
+        self._submits[tenant.id] += 1
+        try:
+            yield
+        finally:
+            self._submits[tenant.id] -= 1
+            if not self._submits[tenant.id]:
+                del self._submits[tenant.id]
 
     @contextmanager
     def stream(self) -> Iterator[None]:

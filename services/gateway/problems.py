@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from http import HTTPStatus
 from typing import Any, Final
@@ -88,7 +89,7 @@ def route_of(scope: Any) -> str:
 def _headers(request: Request[Any, Any, Any], problem: Problem, error: Exception) -> dict[str, str]:
     headers = {"cache-control": "no-store"}
     if problem.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        headers["retry-after"] = str(RETRY_AFTER_S)
+        headers["retry-after"] = str(math.ceil(problem.retry_after_s) or RETRY_AFTER_S)
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowedException):

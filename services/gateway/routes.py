@@ -91,8 +91,11 @@ async def submit(
         idempotency_key=idempotency_key or f"gateway:{secrets.token_hex(16)}",
         fingerprint=bodies.fingerprint(told, params),
         lane=Lane(told.lane),
+        max_jobs=request.user.limits.jobs,
+        max_work_s=request.user.limits.work_s,
     )
-    reply = await core.client.ask_fully(core.mint.place(tenant, told.subject), ask, JobView)
+    with core.flights.submit(request.user):
+        reply = await core.client.ask_fully(core.mint.place(tenant, told.subject), ask, JobView)
     return Response(
         reply.value,
         status_code=HTTPStatus.OK if reply.replayed and idempotency_key else HTTPStatus.CREATED,

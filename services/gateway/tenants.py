@@ -43,9 +43,12 @@ class KeyDigest(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one tenant may do on one gateway."""
+    """What one tenant may do: on one gateway, and in all."""
 
     transfers: int = 256  # uploads and downloads at the same time
+    submits: int = 64  # requests for a job at the same time
+    jobs: int = 20_000  # unfinished, on all gateways together
+    work_s: float = 500_000.0  # predicted seconds of engine actors that these may take
 
 
 class Tenant(msgspec.Struct, frozen=True, tag="tenant"):

@@ -20,6 +20,7 @@ class Problem(msgspec.Struct, frozen=True):
     kind: str
     status: int
     detail: str
+    retry_after_s: float = 0.0  # when there may be room; 0: not said
 
 
 # -- requests ----------------------------------------------------------------------------------------------------
@@ -81,6 +82,8 @@ class Submit(msgspec.Struct, frozen=True):
     idempotency_key: str = ""
     fingerprint: bytes = b""
     lane: Lane = Lane.INTERACTIVE
+    max_jobs: int = 0  # unfinished ones that the tenant may have; 0: no limit
+    max_work_s: float = 0.0  # and predicted seconds of actors that they may take
 
 
 class GetJob(msgspec.Struct, frozen=True):

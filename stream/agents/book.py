@@ -97,6 +97,7 @@ class Book:
         self.dead: dict[str, None] = {}  # assets that await the sweeper, oldest first
         self.records: set[str] = set()  # assets without media: what is kept of a person besides
         self.held: set[str] = set()  # living assets over which a case was opened
+        self.moved: dict[str, Job] = {}  # jobs written by the decision under way
         self._named: Counter[bytes] = Counter()  # page → living rows that name it, when the book was rebuilt
         self._ledger, self._pages, self._await_inputs_s = ledger, pages, await_inputs_s
         self._fresh: dict[bytes, bytes | None] = {}  # written by the decision under way, not yet applied
@@ -220,6 +221,7 @@ class Book:
         """Write a job's row; without a body it becomes content-free."""
         self._write(change, job.id, rows.encode(job.head, self._seal(job.id, job.head.page, job.body)))
         self._index_job(job)
+        self.moved[job.id] = job
         return job
 
     def put_asset(self, change: Change, asset: Asset) -> Asset:
@@ -256,6 +258,7 @@ class Book:
     def discard(self) -> None:
         """The decision under way is applied, or failed: its writes are in the ledger now, or nowhere."""
         self._fresh.clear()
+        self.moved.clear()
 
     # -- what comes due ------------------------------------------------------------------------------------------
 

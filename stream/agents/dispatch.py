@@ -17,6 +17,7 @@ import msgspec
 from stream.agents import jobs, sizes
 from stream.agents.assets import log_grant
 from stream.agents.book import Asset, Job
+from stream.agents.crowd import opaque
 from stream.agents.estate import Estate
 from stream.audit.grants import Grantee
 from stream.errors import LostLease, MayflyError, StoreUnavailable
@@ -138,12 +139,16 @@ class Dispatcher:
             worker=self._worker,
             pool=self._pool(operation),
             lane=job.head.lane,
-            tenant=digest("lane", job.body.tenant).hex()[:16],
+            tenant=opaque(job.body.tenant),
             cost_s=cost_s,
             deadline=estate.tools.real_time() + WANTED_S[job.head.lane] + cost_s,
         )
         self._queue[job_id] = self._unsent[job_id] = work
         self._wake.set()
+
+    def predicted(self, operation: str) -> tuple[str, float]:
+        """(pool, seconds of one actor) of a job whose pictures are not known yet."""
+        return self._pool(operation), self._cost_s(operation)
 
     def resume(self, estate: Estate) -> None:
         """Take up what an earlier owner left: queued rows are submitted, leased ones asked after."""

@@ -14,6 +14,7 @@ from stream.agents.api_operator import Original
 from stream.agents.book import Book
 from stream.agents.certify import Certifier
 from stream.agents.codes import Codes
+from stream.agents.crowd import Crowd
 from stream.agents.drops import Drops
 from stream.agents.watch import Watch
 from stream.audit.log import Entry, Log
@@ -77,6 +78,7 @@ class Tools:
     announced: Callable[[], Iterable[Announcement]] = tuple  # what takes effect when, as the register has it now
     approvers: Callable[[], Mapping[str, bytes]] = dict  # of legal holds, as registered now: name → public key
     tallies: Tallies = field(default_factory=Tallies)
+    crowd: Crowd = field(default_factory=Crowd)
     original: Callable[[int, str], Awaitable[Original | None]] | None = None  # of a parked event, by partition and name
 
 
@@ -100,7 +102,10 @@ class Estate:
         self.sweeper: Sweeper
         self._tasks: set[asyncio.Task[Any]] = set()
         self.tally = tools.tallies.open(self.partition, self.now())
-        self._closers: list[Callable[[], None]] = [lambda: self.tally.close(self.now())]
+        self._closers: list[Callable[[], None]] = [
+            lambda: self.tally.close(self.now()),
+            lambda: self.tools.crowd.close(self.partition),
+        ]
 
     def __repr__(self) -> str:
         return f"Estate(partition={self.partition})"
@@ -117,11 +122,19 @@ class Estate:
         """Apply a change; its `then` callbacks run once it is committed."""
         try:
             future = self.ledger.apply(change)
+            for job in self.book.moved.values():
+                self.tools.crowd.put(self.partition, job)
         finally:
             self.book.discard()
         if change.then or change.leaves:
             future.add_done_callback(lambda done: _follow(change, done))
         return future
+
+    def count_jobs(self) -> None:
+        """Right after the opening: what a former owner left unfinished is claimed by this one."""
+        for job_id in self.book.active:
+            if (job := self.book.job(job_id)) is not None:
+                self.tools.crowd.put(self.partition, job)
 
     def log(self, change: Change, make: Callable[[Log], Entry]) -> int:
         """The index that an entry of the audit log will have. It is made when the change is applied, not before.

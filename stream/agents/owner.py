@@ -120,7 +120,7 @@ class RefusedByVerdict(BadRequest):
 
     def __init__(self, refused: verdict.Refused) -> None:
         super().__init__(refused.message)
-        self.problem = api.Problem(kind=refused.kind, status=refused.status, detail=refused.message)
+        self.problem = api.Problem(refused.kind, refused.status, refused.message, refused.retry_after_s)
 
 
 def admit(estate: Estate, verb: str, ask: msgspec.Struct) -> None:
@@ -175,6 +175,7 @@ async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
     )
     if isinstance(decision, verdict.Refused):
         raise RefusedByVerdict(decision)
+    estate.tools.crowd.check(ask.tenant, ask.operation, ask.lane, max_jobs=ask.max_jobs, max_work_s=ask.max_work_s)
     slots = [_saved(estate, ask, who, slot.asset) if slot.asset else None for slot in ask.inputs]
     change = Change()
     owner = jobs.subject(estate, change, tenant=ask.tenant, app=ask.app, name=ask.subject)

@@ -233,6 +233,8 @@ def _job(estate: Estate, job_id: str) -> Job:
 def _line(estate: Estate, job: Job) -> api.JobLine:
     head, body = job.head, job.body
     place = estate.dispatcher.places.get(job.id) if head.state is JobState.QUEUED else None
+    if place is None and head.state in {JobState.AWAITING, JobState.QUEUED}:
+        place = estate.tools.crowd.place(job)
     return api.JobLine(
         id=job.id,
         app=head.app,

@@ -10,6 +10,7 @@ from stream.policies import ages
 from stream.policies.words import promised
 
 _DONE = 1.0
+_WAITS = frozenset({JobState.AWAITING, JobState.QUEUED})
 _SHOWN = frozenset({AssetState.PENDING, AssetState.STORED})
 
 
@@ -47,6 +48,8 @@ def job_view(estate: Estate, job: Job) -> api.JobView:
     head, state = job.head, state_of(estate, job)
     progress = estate.watch.progress(job.id, head.fence) if head.state is JobState.LEASED else None
     place = estate.dispatcher.places.get(job.id) if head.state is JobState.QUEUED else None
+    if place is None and head.state in _WAITS:  # for inputs, a next try, or the scheduler's first word of it
+        place = estate.tools.crowd.place(job)
     return api.JobView(
         id=job.id,
         state=state.value,

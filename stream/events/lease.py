@@ -80,6 +80,39 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     known: bool = True  # False: this actor never heard of that fence
 
 
+class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one tenant has unfinished in one lane of one pool: jobs, and predicted seconds of one actor."""
+
+    pool: str
+    lane: str
+    tenant: str  # opaque, as in Work
+    waiting: int = 0  # for inputs, or for an actor
+    waiting_s: float = 0.0
+    leased: int = 0
+    leased_s: float = 0.0
+
+    def plus(self, other: Claim) -> Claim:
+        """What both say of the same place."""
+        return Claim(
+            self.pool,
+            self.lane,
+            self.tenant,
+            waiting=self.waiting + other.waiting,
+            waiting_s=self.waiting_s + other.waiting_s,
+            leased=self.leased + other.leased,
+            leased_s=self.leased_s + other.leased_s,
+        )
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What all workers have claimed, and what serves it. Soft state: workers tell the scheduler again and again."""
+
+    claims: tuple[Claim, ...] = ()
+    actors: dict[str, int] = {}  # pool → how many it may have
+    weights: dict[str, float] = {}  # lane → its share of a pool's seconds while the others have work too
+    quantum_s: float = 0.0  # what a tenant may spend in one turn
+
+
 class Place(msgspec.Struct, frozen=True):
     """A queued job's position (0 is next) and the seconds until its start, as predicted."""
 

@@ -14,6 +14,8 @@ from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner
 
 from services import cli, operator
+from services.gateway import tenant_topic
+from services.gateway.tenants import Limits
 from services.local.running import Running
 from services.local.system import SETTINGS_FILE, SYSTEM_FILE, System
 from stream import topics
@@ -89,6 +91,46 @@ class TestJobs:
         job = (await client.begin(params={"fail": True}, choice="discard"))["id"]
         assert (await client.ended(job))["state"] == "failed"
         assert (await mayfly("jobs", "show", job))["no_retry"][0] == "inputs-gone"
+
+
+async def limited(system: System, **limits: Any) -> Client:
+    """A tenant with limits, that the gateway knows of."""
+    tenant, key = await tenant_topic.add(system.settings.kafka, (APP,), Limits(**limits))
+    client = Client(system, tenant.id, key)
+
+    async def known() -> bool:
+        return (await client.get(f"/v1/{APP}/jobs/none")).status_code != 401
+
+    await eventually(known)
+    return client
+
+
+class TestAdmission:
+    async def test_a_tenants_jobs_are_limited_over_all_owners_and_nobody_elses(self, client: Client) -> None:
+        before = (await worker_metrics(client.system))["mayfly_admission_refused_total", "interactive", "too-many-jobs"]
+        async with await limited(client.system, jobs=3) as small:
+            subjects = [small.place(partition) for partition in range(3)]  # of both workers
+            begun = [await small.submit(subject) for subject in subjects]
+            assert [answer.status_code for answer in begun] == [201] * 3
+
+            async def refused() -> Any:  # once the last of them has been heard of by the other worker
+                answer = await small.submit(small.place(3))
+                return answer if answer.status_code == 429 else None
+
+            answer = await eventually(refused)
+            assert answer.json()["type"] == "urn:mayfly:problem:too-many-jobs"
+            assert int(answer.headers["retry-after"]) >= 1
+            assert (await client.done())["state"] == "succeeded"
+            ids = [answer.json()["id"] for answer in begun]
+            assert [(await small.job(job))["queue_position"] >= 0 for job in ids] == [True] * 3
+            assert (await small.delete(f"/v1/{APP}/jobs/{ids[0]}")).status_code == 202
+
+            async def let_in() -> bool:
+                return (await small.submit(small.place(3))).status_code == 201
+
+            await eventually(let_in)
+        after = (await worker_metrics(client.system))["mayfly_admission_refused_total", "interactive", "too-many-jobs"]
+        assert after > before
 
 
 class TestParked:

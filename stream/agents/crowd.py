@@ -1,0 +1,162 @@
+"""Everybody's unfinished jobs, as one worker knows them: its own to the moment, others' as the scheduler told last."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from stream.agents import admission
+from stream.agents.book import Job
+from stream.errors import MayflyError, StoreUnavailable
+from stream.events.lease import Claim, Place, Standing
+from stream.events.rows import JobState
+from stream.ids import digest
+from stream.metrics import admission as metrics
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 1.0
+STALE_S = 10.0
+"""What others had is forgotten when the scheduler has said nothing for so long: it may not be there any more."""
+
+TENANT_DIGITS = 16
+
+_Where = tuple[str, str, str]
+
+
+class _Unfinished:
+    """One job: where it is claimed, and what for."""
+
+    __slots__ = ("cost_s", "leased", "partition", "where")
+
+    def __init__(self, partition: int, where: _Where, cost_s: float, *, leased: bool) -> None:
+        self.partition, self.where, self.cost_s, self.leased = partition, where, cost_s, leased
+
+
+class Crowd:
+    """One per worker. `predict(operation)`: (pool, seconds of one actor); `monotonic`: seconds, for staleness only."""
+
+    def __init__(
+        self, limits: admission.Limits | None = None, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limits = limits or admission.Limits()
+        self.predict: Callable[[str], tuple[str, float]] = lambda _: ("", 1.0)
+        self._monotonic = monotonic
+        self._jobs: dict[str, _Unfinished] = {}
+        self._own: dict[_Where, list[float]] = {}  # waiting, waiting_s, leased, leased_s
+        self._others: dict[_Where, Claim] = {}
+        self._heard = Standing()
+        self._heard_at = float("-inf")
+
+    # -- what is ours --------------------------------------------------------------------------------------------
+
+    def put(self, partition: int, job: Job) -> None:
+        """A job's row was written, or read at an opening."""
+        self._drop(job.id)
+        if job.body is None or job.head.state.ended or job.head.state is JobState.ENDING:
+            return
+        pool, cost_s = self._predicted(job.body.operation)
+        where = pool, job.head.lane.value, opaque(job.body.tenant)
+        made = _Unfinished(partition, where, cost_s, leased=job.head.state is JobState.LEASED)
+        self._jobs[job.id] = made
+        self._count(made, 1)
+
+    def close(self, partition: int) -> None:
+        """This worker owns the partition no more."""
+        for job_id in [job_id for job_id, job in self._jobs.items() if job.partition == partition]:
+            self._drop(job_id)
+
+    def claims(self) -> list[Claim]:
+        """Of this worker, for the scheduler."""
+        return [
+            Claim(*where, waiting=int(waiting), waiting_s=waiting_s, leased=int(leased), leased_s=leased_s)
+            for where, (waiting, waiting_s, leased, leased_s) in self._own.items()
+        ]
+
+    # -- what others have ----------------------------------------------------------------------------------------
+
+    def heard(self, standing: Standing, told: list[Claim]) -> None:
+        """The scheduler's answer to `told`."""
+        self._heard, self._heard_at = standing, self._monotonic()
+        self._others = admission.without(standing, told)
+
+    def standing(self) -> Standing:
+        """Everybody's claims as of now."""
+        stale = self._monotonic() - self._heard_at > STALE_S
+        found = {} if stale else dict(self._others)
+        for claim in self.claims():
+            where = claim.pool, claim.lane, claim.tenant
+            known = found.get(where)
+            found[where] = claim if known is None else known.plus(claim)
+        return Standing(tuple(found.values()), self._heard.actors, self._heard.weights, self._heard.quantum_s)
+
+    # -- decisions -----------------------------------------------------------------------------------------------
+
+    def check(self, tenant: str, operation: str, lane: str, *, max_jobs: int, max_work_s: float) -> None:
+        """Let one more job in. Raises an `admission.Limit`, counted."""
+        pool, cost_s = self._predicted(operation)
+        ask = admission.Ask(pool, lane, opaque(tenant), cost_s, max_jobs, max_work_s)
+        try:
+            admission.check(self.standing(), ask, self._limits)
+        except admission.Limit as limit:
+            metrics.REFUSED.labels(limit.kind, lane).inc()
+            raise
+        metrics.ADMITTED.labels(lane).inc()
+
+    def place(self, job: Job) -> Place | None:
+        """Where a job that waits for its inputs would be if they came now; None before the scheduler was heard."""
+        mine = self._jobs.get(job.id)
+        if mine is None or mine.leased or self._heard_at == float("-inf"):
+            return None
+        self._count(mine, -1)  # it does not wait for itself
+        try:
+            return admission.place(self.standing(), admission.Ask(*mine.where, mine.cost_s))
+        finally:
+            self._count(mine, 1)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _predicted(self, operation: str) -> tuple[str, float]:
+        try:
+            return self.predict(operation)
+        except MayflyError:  # a row of an operation that this version has no engine for
+            return "", 1.0
+
+    def _drop(self, job_id: str) -> None:
+        if (known := self._jobs.pop(job_id, None)) is not None:
+            self._count(known, -1)
+
+    def _count(self, job: _Unfinished, by: int) -> None:
+        row = self._own.setdefault(job.where, [0.0, 0.0, 0.0, 0.0])
+        at = 2 if job.leased else 0
+        row[at] += by
+        row[at + 1] += by * job.cost_s
+        if not row[0] and not row[2]:
+            del self._own[job.where]
+
+
+class Scheduler(Protocol):
+    """What is needed of the cluster."""
+
+    async def standing(self, worker: str, claims: list[Claim]) -> Standing:
+        """Tell and hear. Raises StoreUnavailable."""
+        ...
+
+
+async def keep(crowd: Crowd, scheduler: Scheduler, worker: str, *, every_s: float = EVERY_S) -> None:
+    """Tell the scheduler what is ours and hear what others have, until cancelled."""
+    while True:
+        told = crowd.claims()
+        try:
+            crowd.heard(await scheduler.standing(worker, told), told)
+        except StoreUnavailable as error:
+            log.info("the scheduler does not say who waits: %s", error.kind)
+        await asyncio.sleep(every_s)
+
+
+def opaque(tenant: str) -> str:
+    """A tenant as Ray knows them."""
+    return digest("lane", tenant).hex()[:TENANT_DIGITS]
