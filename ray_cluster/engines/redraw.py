@@ -24,11 +24,11 @@ def redraw(
     report: Report,
     cancelled: IsCancelled,
     rate: int = MAX_FRAMES_PER_SECOND,
-    steady: bool = True,
+    blend: bool = True,
 ) -> Result:
     """The clip in `data` with each frame drawn anew by `draw`, as an MP4.
 
-    A frame that repeats the one before is not drawn again. `steady` carries the last drawing along (`steady.py`).
+    A frame that repeats the one before is not drawn again. `blend` carries the last drawing along (`steady.py`).
 
     Raises:
         Undecodable: not a clip, or one with too many damaged frames.
@@ -51,9 +51,9 @@ def redraw(
                 wipe(last, drawn)
                 last = frame
                 photo = fit(frame, longer_side_px)
-                motion = calm.watch(photo) if steady else None
+                motion = calm.watch(photo)
                 fresh = draw(photo, motion)
-                drawn = even(calm.calm(fresh) if steady else fresh)
+                drawn = even(calm.calm(fresh) if blend else fresh)
                 wipe(photo if photo is not frame else None)
             if video is None:
                 height, width = drawn.shape[:2]

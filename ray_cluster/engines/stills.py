@@ -15,7 +15,7 @@ Format = Literal["jpeg", "png", "webp"]
 
 _OPTIONS: dict[Format, list[int]] = {
     "jpeg": [cv2.IMWRITE_JPEG_QUALITY, 93],
-    "png": [cv2.IMWRITE_PNG_COMPRESSION, 6],
+    "png": [cv2.IMWRITE_PNG_COMPRESSION, 3],
     "webp": [cv2.IMWRITE_WEBP_QUALITY, 92],
 }
 _RGB, _RGBA = 3, 4

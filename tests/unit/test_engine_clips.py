@@ -34,7 +34,7 @@ def inverted(media: bytes, **options: int) -> Result:
         longer_side_px=options.pop("longer_side_px", 640),
         report=lambda *_: None,
         cancelled=never,
-        steady=False,
+        blend=False,
         **options,
     )
 
@@ -54,7 +54,7 @@ def test_a_clip_is_redrawn_frame_by_frame() -> None:
         longer_side_px=640,
         report=lambda _, f: seen.append(f),
         cancelled=never,
-        steady=False,
+        blend=False,
     )
     assert (result.media_type, result.frames, result.width, result.height) == ("video/mp4", 8, 160, 120)
     frames, sounds = read(result.media)

@@ -11,6 +11,9 @@ _ANIME = (
     "realesr-animevideov3-x4.bin",
 )
 
+_SUBJECT = ("u2netp.onnx", "selfie_segmentation.tflite")
+_BACKGROUNDS = ("none", "colour", "blur", "mask")
+
 ROWS = (
     Row(
         operation="stylization",
@@ -38,5 +41,23 @@ ROWS = (
         params=("format", "longer_side"),
         takes=("media",),
         smaller={"longer_side": 768},
+    ),
+    *(
+        Row(
+            operation=operation,
+            engine="ray_cluster.engines.cutout:Cutout",
+            models=_SUBJECT,
+            licence="copyleft",
+            pool="litert",
+            memory_mb=420,
+            mb_per_megapixel=170,
+            base_s=0.5,
+            per_megapixel_s=0.3,
+            params=("background", "colour", "blur", "format", "longer_side"),
+            takes=("media",),
+            variants={name: {"background": name} for name in _BACKGROUNDS},
+            smaller={"longer_side": 1280},
+        )
+        for operation in ("cutout", "background_removal")
     ),
 )
