@@ -1,4 +1,4 @@
-"""What stands around every engine's run, whichever engine it is: the content gate in front."""
+"""What stands around every engine's run, whichever engine it is: the content gate before it, labels behind it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,34 @@ from typing import Any, Final, Self
 
 from ray_cluster.engines import confine, gate, registry
 from ray_cluster.engines.interface import Engine, IsCancelled, Plaintext, Report, Result, check
-from ray_cluster.labels import rules
+from ray_cluster.engines.stamping import stamping
+from ray_cluster.labels import provenance, rules
+from ray_cluster.labels.label import labelled
+from ray_cluster.labels.provenance import Signer
 from ray_cluster.labels.rules import Rules
+from ray_cluster.labels.stamp import PixelStamp
 from ray_cluster.leases import Task
 
 INPUT: Final = "input"
 """The role of what a user sent; the other inputs are made by us."""
 
+_RUN: Final = 0.95
+"""Share of a run that is the engine's own; the rest is labels."""
+
 
 class Guard:
-    """An actor's rules, read once."""
+    """An actor's rules and the operator's key, read once."""
 
-    def __init__(self, found: Rules | None = None) -> None:
+    def __init__(self, found: Rules | None = None, signer: Signer | None = None) -> None:
         self.rules = found or Rules({})
+        self.signer = signer
 
     @classmethod
     def open(cls, operations: Collection[str], folder: Path | None = None) -> Self:
-        """Read the rules, and start the child that decodes where an engine will. Raises BadRules."""
-        guard = cls(rules.read(folder or rules.directory()))
+        """Read rules and key, and start the child that decodes where an engine will. Raises BadRules, BadSigningKey."""
+        folder = folder or rules.directory()
+        signed = folder is not None and (folder / provenance.KEY_FILE).exists()
+        guard = cls(rules.read(folder), Signer(folder) if folder and signed else None)
         if any(registry.row(operation).pool != "noop" for operation in operations):
             confine.turn_on(gate=guard.rules.gated)
         return guard
@@ -38,7 +48,9 @@ class Guard:
 class _Guarded:
     def __init__(self, engine: Engine, guard: Guard, task: Task) -> None:
         self._engine = engine
-        self._gate = guard.rules.of(task.app).gate_of(task.operation)
+        self._guard = guard
+        own = guard.rules.of(task.app)
+        self._gate, self._words = own.gate_of(task.operation), own.words_of(task.operation)
         self._roles = [piece.role for piece in task.inputs]
 
     def load(self) -> None:
@@ -54,7 +66,7 @@ class _Guarded:
         report: Report,
         cancelled: IsCancelled,
     ) -> Result:
-        """See `Engine`; raises ContentRefused before the engine sees anything."""
+        """See `Engine`; raises ContentRefused before the engine sees anything, Unlabellable where no label holds."""
         if self._gate < 1:
             report("look", 0.0)
             for role, data in zip(self._roles, inputs, strict=True):
@@ -62,4 +74,21 @@ class _Guarded:
                 if role == INPUT:
                     for _ in gate.examine(data, at_most=self._gate):  # it gives no picture
                         pass
-        return self._engine.run(inputs, params, seed=seed, report=report, cancelled=cancelled)
+        stamp = PixelStamp(self._words)
+        try:
+            with stamping(stamp):
+                result = self._engine.run(
+                    inputs,
+                    params,
+                    seed=seed,
+                    report=lambda stage, fraction: report(stage, _RUN * fraction),
+                    cancelled=cancelled,
+                )
+            check(cancelled)
+            report("label", _RUN)
+            signer = self._guard.signer
+            made = labelled(result, stamp, producer=self._guard.rules.producer, sign=signer.sign if signer else None)
+        finally:
+            stamp.wipe()
+        report("done", 1.0)
+        return made

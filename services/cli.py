@@ -18,6 +18,7 @@ from services import (
     cli_hold,
     cli_incident,
     cli_jobs,
+    cli_label,
     cli_metrics,
     cli_notices,
     cli_parked,
@@ -87,6 +88,7 @@ app.add_typer(cli_export.app, name="export")
 app.add_typer(cli_hold.app, name="hold")
 app.add_typer(cli_incident.app, name="incident")
 app.add_typer(cli_jobs.app, name="jobs")
+app.add_typer(cli_label.app, name="label")
 app.add_typer(cli_metrics.app, name="metrics")
 app.add_typer(cli_notices.app, name="notices")
 app.add_typer(cli_parked.app, name="parked")

@@ -10,10 +10,8 @@ from services.settings import BadSettings, PoolSettings, Settings
 
 def cluster_config(settings: Settings) -> ClusterConfig:
     """Raises BadSettings for a pool that there is not."""
-    pools = {
-        pool.name: pool
-        for pool in default_pools(max_actors=settings.max_actors, env={"MAYFLY_WEIGHTS": settings.weights_dir})
-    }
+    env = {"MAYFLY_WEIGHTS": settings.weights_dir, "MAYFLY_LABELS": settings.labels_dir}
+    pools = {pool.name: pool for pool in default_pools(max_actors=settings.max_actors, env=env)}
     if unknown := sorted(settings.pools.keys() - pools.keys()):
         raise BadSettings(f"expected pools of {', '.join(pools)}, got {', '.join(unknown)}: correct `pools`")
     return ClusterConfig(

@@ -188,6 +188,8 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
     if settings.commercial:
         registry.refuse_non_commercial(registry.OPERATIONS.values())
     log.warning("root store %s", claim_of(settings))
+    if not settings.labels_dir:
+        log.warning("results are not signed: expected the setting labels_dir to name a folder with a key")
     clock = clock_of(settings)
     custody = S3Custody(settings.s3_url, settings.s3_access_key, settings.s3_secret_key, settings.bucket)
     async with custody, contextlib.AsyncExitStack() as stack:

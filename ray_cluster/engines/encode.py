@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_cluster.engines import stamping
 from ray_cluster.engines.errors import EngineFault
 from ray_cluster.engines.wipe import wipe
 
@@ -77,6 +78,7 @@ class VideoWriter:
             sound.attach(self._container)
         self._queue: queue.Queue[NDArray[np.uint8] | None] = queue.Queue(FRAMES_IN_FLIGHT)
         self._failure: Exception | None = None
+        self._stamp = stamping.current()
         self._thread = threading.Thread(target=self._encode, name="encode", daemon=True)
         self._thread.start()
 
@@ -85,7 +87,10 @@ class VideoWriter:
 
     def write(self, rgb: NDArray[np.uint8]) -> None:
         """One frame, H x W x 3; it is converted here, so the caller may overwrite it at once."""
-        self._queue.put(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), np.uint8))
+        planes = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), np.uint8)
+        if self._stamp is not None:
+            self._stamp.planes(planes)
+        self._queue.put(planes)
 
     def close(self) -> bytearray:
         """The file; no frame can follow."""

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, Self
 
 import aiohttp
 
+from services import label_key
 from services import tls as certificates
 from services.clock_topic import advance
 from services.gateway import tenant_topic
@@ -67,6 +68,7 @@ class System:
         self.folder.mkdir()
         tls = self.folder / "tls"
         certificates.create(tls, datetime.now(UTC))
+        label_key.create(self.folder / "labels", datetime.now(UTC))
         values: dict[str, Any] = {
             "kafka": endpoints.kafka,
             "s3_url": endpoints.s3_url,
@@ -80,6 +82,7 @@ class System:
             "tls_dir": str(tls),
             "state_dir": str(self.folder / "state"),
             "weights_dir": str(weights_dir()),
+            "labels_dir": str(self.folder / "labels"),
             "demo_clock": self._demo_clock,
         } | self._overrides
         if values.get("root_store") is RootStoreName.OPENBAO and not values.get("openbao_url"):

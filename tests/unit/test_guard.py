@@ -132,9 +132,9 @@ def test_every_published_app_has_rules(app: str) -> None:
 def test_an_operator_has_rules_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(rules.DIRECTORY_VARIABLE, str(tmp_path))
     assert rules.read(rules.directory()).of("genzo").gate_of("anime") == 0.8
-    (tmp_path / rules.FILE).write_text('[[app]]\napp = "genzo"\ngate = { anime = 0.3 }\n')
+    (tmp_path / rules.FILE).write_text('producer = "We"\n[[app]]\napp = "genzo"\ngate = { anime = 0.3 }\n')
     guard = Guard.open(("noop",))
-    assert guard.rules.of("genzo").gate_of("anime") == 0.3
+    assert (guard.rules.of("genzo").gate_of("anime"), guard.rules.producer) == (0.3, "We")
     for bad in (
         "[[app]]\n",
         "app = 3",

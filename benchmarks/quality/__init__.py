@@ -1,0 +1,1 @@
+"""Is what the engines make good? One file per kind of check."""
