@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     approvers_path: str = ""  # names and public keys of who may approve legal holds; empty: nobody may
     weights_dir: str = ""  # absolute; empty: where the engines look by themselves
     commercial: bool = True  # somebody pays: no model is loaded whose terms forbid that
-    labels_dir: str = ""  # absolute: key.pem and chain.pem that sign results, rules.toml; empty: shipped rules, unsigned
+    labels_dir: str = ""  # absolute: key.pem, chain.pem that sign results, rules.toml; empty: shipped rules, unsigned
     region: str = ""  # where this deployment is, as policies spell it; without it no app is served that names one
     partitions: Count = 4
     lead_s: Positive = 60.0  # ceiling − lead: takeover plus retries must fit

@@ -22,7 +22,7 @@ from stream.agents.estate import Estate
 from stream.audit.grants import Grantee
 from stream.errors import LostLease, MayflyError, StoreUnavailable
 from stream.events.bus import DetectRequested, Outcome
-from stream.events.lease import Piece, Place, Progress, Proposal, Size, Task, Work
+from stream.events.lease import UNKNOWN_SIZE, Piece, Place, Progress, Proposal, Size, Task, Work
 from stream.events.rows import JobState, Lane, Stage
 from stream.ids import digest
 from stream.ledger import Change, LedgerLost
@@ -148,7 +148,7 @@ class Dispatcher:
 
     def predicted(self, operation: str) -> tuple[str, float]:
         """(pool, seconds of one actor) of a job whose pictures are not known yet."""
-        return self._pool(operation), self._cost_s(operation)
+        return self._pool(operation), self._cost_s(operation, UNKNOWN_SIZE)
 
     def resume(self, estate: Estate) -> None:
         """Take up what an earlier owner left: queued rows are submitted, leased ones asked after."""
