@@ -49,14 +49,14 @@ async def test_a_job_waits_in_its_lane(tmp_path: Path, lane: Lane) -> None:
         "worker",
         owner=lambda _: desk.estate,
         pool=str,
-        cost_s=lambda _: 1.0,
+        cost_s=lambda _operation, _size: 1.0,
     )
     dispatcher.ready(job.id)
     running = asyncio.create_task(dispatcher.run())
     while not cluster.works:
         await asyncio.sleep(0)
     running.cancel()
-    assert [(work.lane, work.deadline) for work in cluster.works] == [(lane, desk.clock.now() + WANTED_S[lane])]
+    assert [(work.lane, work.deadline) for work in cluster.works] == [(lane, desk.clock.now() + WANTED_S[lane] + 1.0)]
 
 
 def test_a_row_from_before_there_were_lanes_is_interactive():

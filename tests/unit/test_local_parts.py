@@ -21,7 +21,7 @@ def test_every_weight_is_there_and_may_be_used_in_a_paid_app() -> None:
     for weight in registry:
         weight.verify(weights_dir())
         assert weight.commercial
-        assert weight.licence in {"Apache-2.0", "BSD-3-Clause", "MIT", "CC0-1.0"}
+        assert weight.licence in {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT", "CC0-1.0"}
 
 
 def test_every_weights_package_is_pinned() -> None:
