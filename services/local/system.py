@@ -51,11 +51,19 @@ class System:
     """Use as `async with System(stack, …)`, inside the stack's own."""
 
     def __init__(
-        self, stack: LocalStack, *, workers: int = 1, port: int = 0, demo_clock: bool = False, **overrides: Any
+        self,
+        stack: LocalStack,
+        *,
+        workers: int = 1,
+        port: int = 0,
+        demo_clock: bool = False,
+        serving_s: float = SERVING_S,
+        **overrides: Any,
     ) -> None:
-        """`port`: of the API, 0 for a free one. `overrides`: fields of Settings."""
+        """`port`: of the API, 0 for a free one. `serving_s`: how long the boot may take. `overrides`: of Settings."""
         self.stack, self.workers, self.port = stack, workers, port
         self.restarts = 0
+        self._serving_s = serving_s
         self._demo_clock, self._overrides = demo_clock, overrides
         self._ports: dict[str, int] = {}
         self._keeping: dict[str, asyncio.Task[None]] = {}
@@ -199,7 +207,7 @@ class System:
         (self.folder / SYSTEM_FILE).write_text(json.dumps({"url": self.url, "workers": self._ports}))
 
     async def _until_ready(self) -> None:
-        end = time.monotonic() + SERVING_S
+        end = time.monotonic() + self._serving_s
         async with aiohttp.ClientSession() as http:
             while time.monotonic() < end:
                 for task in self._keeping.values():
@@ -213,7 +221,9 @@ class System:
                     break
                 await asyncio.sleep(POLL_S)
         words = "; ".join(str(e) for e in self._failures()) or f"logs are in {self.stack.run_dir}"
-        raise NotServing(f"expected the gateway and {self.workers} worker(s) to serve within {SERVING_S:g} s: {words}")
+        raise NotServing(
+            f"expected the gateway and {self.workers} worker(s) to serve within {self._serving_s:g} s: {words}"
+        )
 
     def _failures(self) -> list[ChildFailed]:
         found = []

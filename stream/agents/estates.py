@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 EXIT_LEDGER_LOST = 70  # a supervisor restarts the worker; unacknowledged events come back
 
-OPENING = 4
+OPENING = 8
 """Estates that open at the same time. All of 64 at once would keep the first ones from committing, and lose them."""
 
 

@@ -52,6 +52,7 @@ async def storm(
             stack,
             workers=2,
             partitions=PARTITIONS,
+            serving_s=2 * SERVING_S,
             root_store=RootStoreName.OPENBAO,
             policies_extra=str(POLICIES),
             retry_after_s=(0.5, 2.0, 10.0, 20.0),
