@@ -231,7 +231,7 @@ async def celery(folder: Path) -> AsyncIterator[Side]:
             await children.restart("worker-1")
 
         async def commits() -> Counter[str]:
-            return Counter({name: int(await db.get(name) or 0) for name in await db.keys("committed:*")})
+            return Counter({str(name): int(await db.get(name) or 0) for name in await db.keys("committed:*")})
 
         yield Side(url, key, children, workers=workers, victim=victim, commits=commits)
 
