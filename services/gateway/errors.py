@@ -81,6 +81,12 @@ class OwnerAway(StoreUnavailable):
     kind: ClassVar[str] = "owner-away"
 
 
+class GatewayStarting(StoreUnavailable):
+    """This gateway has not read all tenants yet: a moment later it will know who calls."""
+
+    kind: ClassVar[str] = "gateway-starting"
+
+
 class GatewayStopping(StoreUnavailable):
     """This gateway is going away; another, or the next, will answer."""
 

@@ -185,7 +185,7 @@ def router(core: Core) -> Router:
     """Everything below /v1."""
     return Router(
         "/v1",
-        guards=[guard(core.tenants)],
+        guards=[guard(core.tenants, core.caught_up)],
         request_max_body_size=bodies.MAX_JSON_BYTES,
         security=[{"tenant key": []}],
         route_handlers=[

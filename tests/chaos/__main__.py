@@ -1,6 +1,6 @@
 """Everything dies, stands still and comes back while jobs flow; then what was promised is looked at from the outside.
 
-python -m tests.chaos [--seed N] [--seconds S] [--clients N]
+python -m tests.chaos [--seed N] [--seconds S] [--clients N] [--partitions N] [--keep FOLDER]
 
 The last line: `S s, K faults, N jobs, 0 lost, 0 repeated, 0 late erasures`; the exit code is 0 if it is all zeros. The
 same seed strikes in the same order.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.chaos.storm import storm
+from tests.chaos.storm import PARTITIONS, storm
 
 SECONDS = 600.0
 CLIENTS = 12
@@ -35,6 +35,7 @@ async def main() -> int:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--clients", type=int, default=CLIENTS)
+    parser.add_argument("--partitions", type=int, default=PARTITIONS)
     parser.add_argument("--keep", type=Path, help="where the run's logs and data stay")
     options = parser.parse_args()
     say(f"seed {options.seed}: `make chaos SEED={options.seed}` strikes in this order again")
@@ -44,6 +45,7 @@ async def main() -> int:
             seed=options.seed,
             seconds=options.seconds,
             clients=options.clients,
+            partitions=options.partitions,
             say=say,
         )
     say(f"{json.dumps(verdict.ended)} {verdict.receipts} erasures compared, {verdict.probes} asked for")

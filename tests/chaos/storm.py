@@ -42,7 +42,14 @@ def params(n: int) -> dict[str, float]:
 
 
 async def storm(
-    run_dir: Path, *, seed: int, seconds: float, clients: int, say: Say, most: int | None = None
+    run_dir: Path,
+    *,
+    seed: int,
+    seconds: float,
+    clients: int,
+    say: Say,
+    partitions: int = PARTITIONS,
+    most: int | None = None,
 ) -> tuple[Verdict, int, float]:
     """(verdict, faults, seconds that the storm lasted). It lasts for `seconds`, or for `most` faults."""
     chance = Random(seed)
@@ -51,13 +58,13 @@ async def storm(
         System(
             stack,
             workers=2,
-            partitions=PARTITIONS,
+            partitions=partitions,
             serving_s=2 * SERVING_S,
             root_store=RootStoreName.OPENBAO,
             policies_extra=str(POLICIES),
             retry_after_s=(0.5, 2.0, 10.0, 20.0),
         ) as system,
-        Outside(system.settings.kafka, PARTITIONS) as outside,
+        Outside(system.settings.kafka, partitions) as outside,
         Client(system, *await system.tenant(APP), app=APP) as client,
     ):
         load = Load(client, None, app=APP, in_flight=clients, params=params)
@@ -93,6 +100,6 @@ async def whole(system: System) -> None:
         while True:
             with suppress(aiohttp.ClientError, TimeoutError):
                 async with http.get(f"{system.url}/readyz", timeout=aiohttp.ClientTimeout(2.0)) as answer:
-                    if answer.status == 200 and len(await system.estates()) == PARTITIONS:
+                    if answer.status == 200 and len(await system.estates()) == system.settings.partitions:
                         return
             await asyncio.sleep(POLL_S)

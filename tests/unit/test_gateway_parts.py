@@ -6,7 +6,7 @@ import pytest
 from litestar.exceptions import HTTPException, NotFoundException, ValidationException
 
 from services.gateway import problems
-from services.gateway.errors import GatewayStopping, OwnerRefused, TooManyTransfers
+from services.gateway.errors import GatewayStarting, GatewayStopping, OwnerRefused, TooManyTransfers
 from services.gateway.flights import Flights
 from services.gateway.grants import Grants
 from services.gateway.owners import OwnerTable
@@ -108,6 +108,7 @@ class TestProblems:
         ("error", "kind", "status"),
         [
             (OwnerRefused(Problem("gone", 410, "it is")), "gone", 410),
+            (GatewayStarting("soon"), "gateway-starting", 503),
             (GatewayStopping("soon"), "gateway-stopping", 503),
             (NotFoundException(), "unknown-route", 404),
             (HTTPException(status_code=413), "too-large", 413),

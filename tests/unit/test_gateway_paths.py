@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ def test_a_cache_that_holds_it_is_found() -> None:
 
 
 async def test_a_path_is_not_remembered() -> None:
-    app = cast("Any", make_app(cast("Core", SimpleNamespace(tenants=TenantTable()))))
+    app = cast("Any", make_app(cast("Core", SimpleNamespace(tenants=TenantTable(), caught_up=asyncio.Event()))))
     told: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
