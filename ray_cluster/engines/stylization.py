@@ -24,7 +24,7 @@ from ray_cluster.engines.looks.watercolour import watercolour
 from ray_cluster.engines.redraw import Draw, redraw
 from ray_cluster.engines.scrub import scrubbed
 from ray_cluster.engines.steady import Motion
-from ray_cluster.engines.upscaler import Upscaler
+from ray_cluster.engines.upscaler import MOVING, Upscaler
 from ray_cluster.engines.wipe import wipe
 
 STILL_SIDE_PX = 1600
@@ -32,7 +32,6 @@ CLIP_SIDE_PX = 960
 CANVAS_SIDE_PX, MAX_ENLARGEMENT = 768, 4
 """Strokes need room: a smaller picture is painted on a canvas of this longer side, or of this many times its own."""
 ANIME_CLIP_SIDE_PX = 640
-MOVING_MODEL, MOVING_TILE_PX = "realesr-animevideov3-x4", 240
 
 PAINTED: dict[str, Callable[[Pixels, Canvas], Pixels]] = {
     "cartoon": cartoon,
@@ -69,7 +68,7 @@ class Stylization:
     def load(self) -> None:
         """Verify and load the networks."""
         self._still = self._still or Upscaler(self._folder)
-        self._moving = self._moving or Upscaler(self._folder, model=MOVING_MODEL, tile_px=MOVING_TILE_PX)
+        self._moving = self._moving or Upscaler(self._folder, MOVING)
 
     @scrubbed
     def run(

@@ -60,4 +60,26 @@ ROWS = (
         )
         for operation in ("cutout", "background_removal")
     ),
+    Row(
+        operation="quality_enhance",
+        engine="ray_cluster.engines.enhance:Enhance",
+        models=(
+            "waifu2x-photo-noise0-x2.param",
+            "waifu2x-photo-noise0-x2.bin",
+            "waifu2x-photo-noise2-x2.param",
+            "waifu2x-photo-noise2-x2.bin",
+            "realesr-animevideov3-x4.param",
+            "realesr-animevideov3-x4.bin",
+            "selfie_segmentation.tflite",
+        ),
+        licence="copyleft",
+        pool="ncnn",
+        memory_mb=620,
+        mb_per_megapixel=60,
+        base_s=0.2,
+        per_megapixel_s=7.0,
+        params=("scale", "denoise", "format", "longer_side"),
+        takes=("media",),
+        smaller={"scale": 1, "longer_side": 1024},
+    ),
 )
