@@ -54,7 +54,7 @@ class Setup(msgspec.Struct, frozen=True):
     """What a child is told once. `modules`: where its functions are; `gate_weights`: a folder, '' for no gate."""
 
     limits: Limits = Limits()
-    modules: tuple[str, ...] = ("ray_cluster.engines.decode", "ray_cluster.engines.gate")
+    modules: tuple[str, ...] = ("ray_cluster.engines.decode", "ray_cluster.engines.clip", "ray_cluster.engines.gate")
     gate_weights: str = ""
 
 

@@ -13,6 +13,7 @@ import errno
 import importlib
 import io
 import os
+import pkgutil
 import queue
 import sys
 import threading
@@ -103,6 +104,12 @@ def _open_codecs() -> None:
     cv2.imdecode(np.frombuffer(cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1], np.uint8), cv2.IMREAD_COLOR)
     with contextlib.suppress(av.FFmpegError):
         av.open(io.BytesIO(b"not a clip"), "r").close()
+    for module in pkgutil.walk_packages(av.__path__, "av."):  # it imports a kind of stream when it meets one
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    silence = av.AudioFrame.from_ndarray(np.zeros((1, 16), np.int16), format="s16", layout="mono")
+    silence.sample_rate = 8000
+    av.AudioResampler(format="s16", layout="stereo", rate=16000).resample(silence)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ def redraw(
     """
     report("decode", 0.0)
     with ExitStack() as open_:
+        sound = Sound.of(data)
+        open_.callback(sound.close if sound else lambda: None)
         clip = open_.enter_context(Clip(data, rate=rate))
         calm = Steady()
         open_.callback(calm.close)
@@ -62,9 +64,9 @@ def redraw(
                         width,
                         height,
                         count,
-                        clip.shape.rate,
-                        sound=Sound.of(data, clip.shape),
-                        sounds=clip.shape.sounds,
+                        clip.rate,
+                        sound=sound,
+                        sounds=sound.packets if sound else 0,
                     )
                 )
             video.write(drawn)
@@ -72,5 +74,5 @@ def redraw(
         media = video.close()
         wipe(last, drawn)
     report("done", 1.0)
-    facts: dict[str, int | float] = {"frames_damaged": clip.damaged, "sound_packets": clip.shape.sounds}
+    facts: dict[str, int | float] = {"frames_damaged": clip.damaged, "sound": int(sound is not None)}
     return Result(media, MEDIA_TYPE, count, width, height, facts)
