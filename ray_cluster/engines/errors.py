@@ -68,6 +68,13 @@ class NoPerson(BadRequest):
     status = 422
 
 
+class NoFace(BadRequest):
+    """The operation needs a face and none was found, or none large enough: permanent."""
+
+    kind = "no-face"
+    status = 422
+
+
 class Cancelled(LostLease):
     """The lease was withdrawn while the engine ran; nothing was produced."""
 

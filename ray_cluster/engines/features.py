@@ -14,6 +14,7 @@ MEDIA_TYPE = "application/vnd.mayfly.features+msgpack"
 MESH_POINTS = 468
 POSE_POINTS = 33
 MASK_LONGER_SIDE_PX = 512
+_TAG = b"features.1"
 
 
 class Face(msgspec.Struct, frozen=True):
@@ -52,6 +53,11 @@ class Features(msgspec.Struct, frozen=True, tag="features.1"):
     poses: tuple[Pose, ...]
 
 
+def is_features(data: Plaintext) -> bool:
+    """Whether `data` begins as MessagePack that `dump` made: no picture or clip begins like that."""
+    return _TAG in bytes(data[: len(_TAG) + 16])
+
+
 def dump(features: Features) -> bytearray:
     """As MessagePack."""
     out = bytearray()
@@ -67,11 +73,15 @@ def parse(data: Plaintext) -> Features:
         raise Undecodable(f"expected {MEDIA_TYPE} as input 1, got other bytes; send what detect made") from None
 
 
+def mask_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the mask of a picture of that size."""
+    scale = min(1.0, MASK_LONGER_SIDE_PX / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
 def pack_mask(mask: NDArray[np.float32]) -> bytes:
-    """A 0..1 mask as a small PNG."""
-    scale = min(1.0, MASK_LONGER_SIDE_PX / max(mask.shape))
-    small = cv2.resize(mask, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else mask
-    ok, coded = cv2.imencode(".png", (np.clip(small, 0, 1) * 255).astype(np.uint8))
+    """A 0..1 mask of `mask_size` as a PNG."""
+    ok, coded = cv2.imencode(".png", (np.clip(mask, 0, 1) * 255).astype(np.uint8))
     if not ok:
         raise EngineFault("expected OpenCV to encode a mask, it did not; another attempt may")
     return coded.tobytes()

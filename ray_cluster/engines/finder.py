@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_cluster.engines.features import MESH_POINTS, POSE_POINTS, Face, Features, Pose, pack_mask
+from ray_cluster.engines.features import MESH_POINTS, POSE_POINTS, Face, Features, Pose, mask_size, pack_mask
 from ray_cluster.engines.litert import MIN_SCORE, Detector, Field, Model, crop, sigmoid
 
 MAX_PEOPLE = 4
@@ -82,7 +82,10 @@ class Finder:
         depth = rows[:, 2:3] * (size / _POSE_SIDE)
         points = np.hstack([flat, depth, sigmoid(rows[:, 3:4])]).astype(np.float32)
         segment = sigmoid(outputs[_SEGMENT].reshape(_POSE_SIDE, _POSE_SIDE))
-        mask = cv2.warpAffine(segment, matrix, rgb.shape[1::-1], flags=cv2.INTER_LINEAR)
+        # Masks are made at the size that they are kept in: on a large photo all else would take longer than detection.
+        wide, high = mask_size(*rgb.shape[1::-1])
+        matrix = np.diag([wide / rgb.shape[1], high / rgb.shape[0]]) @ matrix
+        mask = cv2.warpAffine(segment, matrix, (wide, high), flags=cv2.INTER_LINEAR)
         return points, score, np.asarray(mask, np.float32)
 
     def _outline(self, rgb: NDArray[np.uint8], points: Field, mask: Field, *, alone: bool) -> Field:
@@ -93,7 +96,9 @@ class Finder:
         network is not sure both must agree.
         """
         x0, y0, x1, y1 = _around(mask)
-        patch = cv2.resize(rgb[y0:y1, x0:x1], (_POSE_SIDE, _POSE_SIDE), interpolation=cv2.INTER_AREA)
+        wide, high = rgb.shape[1] / mask.shape[1], rgb.shape[0] / mask.shape[0]
+        part = rgb[int(y0 * high) : int(y1 * high) + 1, int(x0 * wide) : int(x1 * wide) + 1]
+        patch = cv2.resize(part, (_POSE_SIDE, _POSE_SIDE), interpolation=cv2.INTER_AREA)
         segment = self._selfie(patch.astype(np.float32) / np.float32(255))[_SEGMENT].reshape(_POSE_SIDE, _POSE_SIDE)
         selfie = np.zeros_like(mask)
         selfie[y0:y1, x0:x1] = cv2.resize(segment, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)

@@ -38,4 +38,15 @@ ROWS = (
         per_megapixel_s=0.03,
         makes="data",
     ),
+    Row(
+        operation="face_swap",
+        engine="ray_cluster.engines.face_swap:FaceSwap",
+        models=FINDER,
+        licence="permissive",
+        pool="litert",
+        memory_mb=600,
+        base_s=0.3,
+        per_megapixel_s=0.2,
+        params=("format", "faces"),
+    ),
 )
