@@ -37,14 +37,17 @@ class Layers(msgspec.Struct, frozen=True):
 def separate(rgb: Image, mask: Field) -> Layers:
     """Layers of `rgb` by the coarse `mask` (0..1) of the person, both H x W."""
     longer = max(rgb.shape[:2])
-    alpha = _refine(rgb, mask, longer)
-    person = _premultiply(_clean_rim(rgb, alpha, longer), alpha)
+    alpha = refine(rgb, mask, longer)
+    person = _premultiply(clean_rim(rgb, alpha, longer), alpha)
     background = _fill(rgb, alpha, longer)
     return Layers(person, background)
 
 
-def _refine(rgb: Image, mask: Field, longer: int) -> Field:
-    """The mask's edge moved onto the photo's (guided filter, He et al. 2010), then made crisp; loose specks dropped."""
+def refine(rgb: Image, mask: Field, longer: int) -> Field:
+    """The alpha 0..1 of the coarse `mask` (0..1) in a picture whose longer side is `longer` px.
+
+    The mask's edge is moved onto the photo's (guided filter, He et al. 2010), then made crisp; specks are dropped.
+    """
     radius = max(2, round(GUIDE_RADIUS * longer))
     guide = rgb.astype(np.float32) / np.float32(255)
     soft = cv2.ximgproc.guidedFilter(guide, mask, radius, GUIDE_EPS)
@@ -61,7 +64,7 @@ def _refine(rgb: Image, mask: Field, longer: int) -> Field:
     return np.asarray(alpha * keep[labels], np.float32)
 
 
-def _clean_rim(rgb: Image, alpha: Field, longer: int) -> Image:
+def clean_rim(rgb: Image, alpha: Field, longer: int) -> Image:
     """Rim pixels are a mixture with the old background; give them the colour of the solid pixels nearby."""
     solid = (alpha > SOLID).astype(np.float32)
     sigma = max(1.0, RIM_SIGMA * longer)
