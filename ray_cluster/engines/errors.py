@@ -75,6 +75,13 @@ class NoFace(BadRequest):
     status = 422
 
 
+class NoGarment(BadRequest):
+    """The operation needs clothes and none are seen: permanent."""
+
+    kind = "no-garment"
+    status = 422
+
+
 class Cancelled(LostLease):
     """The lease was withdrawn while the engine ran; nothing was produced."""
 

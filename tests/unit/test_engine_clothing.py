@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import get_args
+
+import cv2
+import numpy as np
+import pytest
+
+from ray_cluster.engines import fabric, registry
+from ray_cluster.engines.clothing_change import Style
+from ray_cluster.engines.decode import decode
+from ray_cluster.engines.errors import BadParams, NoGarment, NoPerson
+from ray_cluster.engines.interface import Engine
+from tests.unit.photos import FACE, FAR, PORTRAIT, blank, moved, odd_ones, pixels, png, portrait, run
+
+CHEST = (slice(300, 400), slice(160, 240))
+"""Orange cloth, with folds, and one patch."""
+SLEEVE = (slice(280, 420), slice(60, 100))
+
+
+@pytest.fixture(scope="module")
+def change() -> Engine:
+    engine = registry.build("clothing_change")
+    engine.load()
+    return engine
+
+
+@pytest.fixture(scope="module")
+def fashion() -> Engine:
+    engine = registry.build("fashion")
+    engine.load()
+    return engine
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(float)
+
+
+def test_cloth_changes_and_skin_hair_and_place_do_not(change: Engine) -> None:
+    photo, made = portrait(), pixels(change, [PORTRAIT], colour="#2a5f8f")
+    assert made[SLEEVE][..., 2].mean() > made[SLEEVE][..., 0].mean() + 30
+    assert photo[SLEEVE][..., 0].mean() > photo[SLEEVE][..., 2].mean() + 80
+    assert moved(made[FACE], photo[FACE]) < 0.2
+    assert moved(made[20:60, 160:290], photo[20:60, 160:290]) < 0.2  # hair
+    assert moved(made[FAR], photo[FAR]) == 0
+
+
+def test_folds_stay(change: Engine) -> None:
+    photo = lab(portrait())[SLEEVE][..., 0].ravel()
+    for colour in ("#2a5f8f", "#e8e4da", "#1c1c20"):
+        made = lab(pixels(change, [PORTRAIT], colour=colour))[SLEEVE][..., 0].ravel()
+        assert np.corrcoef(photo, made)[0, 1] > 0.8, colour
+        assert made.std() > 1.5, colour
+
+
+def test_the_colour_is_the_one_that_was_asked(change: Engine) -> None:
+    for colour in ("#2a5f8f", "#2f6b4f", "#7a1c28"):
+        made = pixels(change, [PORTRAIT], colour=colour)[SLEEVE]
+        asked = lab(np.array([[fabric.rgb(colour)]], np.uint8))[0, 0]
+        off = np.abs(np.median(lab(made).reshape(-1, 3), 0) - asked)
+        assert off[1:].max() < 12, colour
+        assert off[0] < 30, colour
+
+
+def test_patterns_show_and_differ(change: Engine) -> None:
+    made = [pixels(change, [PORTRAIT], pattern=pattern) for pattern in get_args(fabric.Pattern)]
+    for at, one in enumerate(made):
+        for other in made[at + 1 :]:
+            assert moved(one[CHEST], other[CHEST]) > 3
+        assert moved(one[FACE], portrait()[FACE]) < 0.2
+
+
+def test_the_cloth_of_a_garments_picture_is_worn(change: Engine) -> None:
+    green = np.full((300, 260, 3), 250, np.uint8)
+    cv2.rectangle(green, (60, 60), (200, 260), (30, 120, 60), -1)
+    made = pixels(change, [PORTRAIT, png(green)])
+    chest = made[SLEEVE].reshape(-1, 3).mean(0)
+    assert chest[1] > chest[0] + 25
+    assert (fabric.swatch(green) == (30, 120, 60)).mean() > 0.9
+    plain = np.full((40, 50, 3), 99, np.uint8)
+    assert fabric.swatch(plain).shape == plain.shape
+
+
+def test_styles_differ(fashion: Engine) -> None:
+    made = [pixels(fashion, [PORTRAIT], style=style) for style in get_args(Style)]
+    for at, one in enumerate(made):
+        assert moved(one[FAR], portrait()[FAR]) == 0
+        for other in made[at + 1 :]:
+            assert moved(one[CHEST], other[CHEST]) > 3
+
+
+def test_all_that_is_worn_is_more_than_its_main_cloth(change: Engine) -> None:
+    photo = portrait()
+    main, whole = (pixels(change, [PORTRAIT], part=part, colour="#20c020") for part in ("main", "all"))
+    collar = (slice(180, 195), slice(195, 240))  # black, above the orange
+    assert moved(main[collar], photo[collar]) < 3
+    assert moved(whole[collar], photo[collar]) > 6
+
+
+def test_bad_input_is_named(change: Engine) -> None:
+    for size in ((1, 1), (300, 201)):
+        with pytest.raises(NoPerson):
+            run(change, [blank(*size)])
+    close_up = portrait()[62:185, 172:268]
+    with pytest.raises((NoGarment, NoPerson)):
+        run(change, [png(cv2.resize(close_up, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC))])
+    for params in ({"colour": "blue"}, {"colour": "#12345"}, {"pattern": "paisley"}, {"part": "hat"}):
+        with pytest.raises(BadParams):
+            run(change, [PORTRAIT], **params)
+
+
+def test_unusual_pictures_are_dressed(change: Engine) -> None:
+    for name, photo in odd_ones().items():
+        made = run(change, [photo], pattern="checks")
+        assert (made.height, made.width) == decode(photo).shape[:2] or name == "huge"
