@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_cluster.engines.behind import continued
 from ray_cluster.engines.wipe import wipe
 
 Image = NDArray[np.uint8]
@@ -15,12 +16,12 @@ Field = NDArray[np.float32]
 GUIDE_EPS = 1e-3
 SOLID = 0.92
 RIM_SIGMA = 0.012
-"""Widths below are fractions of the picture's longer side."""
+"""Widths here are fractions of the picture's longer side."""
+RIM_PX = 4.0
 GUIDE_RADIUS = 0.008
 BAND = 0.006
 HALO = 0.011
 """How far beyond the alpha the person still tints the background (hair, blur, JPEG)."""
-FILL_SIDE_PX = 448
 
 
 class Layers(msgspec.Struct, frozen=True):
@@ -39,7 +40,7 @@ def separate(rgb: Image, mask: Field) -> Layers:
     longer = max(rgb.shape[:2])
     alpha = refine(rgb, mask, longer)
     person = _premultiply(clean_rim(rgb, alpha, longer), alpha)
-    background = _fill(rgb, alpha, longer)
+    background = continued(rgb, hole(alpha, longer))
     return Layers(person, background)
 
 
@@ -66,11 +67,16 @@ def refine(rgb: Image, mask: Field, longer: int) -> Field:
 
 def clean_rim(rgb: Image, alpha: Field, longer: int) -> Image:
     """Rim pixels are a mixture with the old background; give them the colour of the solid pixels nearby."""
-    solid = (alpha > SOLID).astype(np.float32)
     sigma = max(1.0, RIM_SIGMA * longer)
-    near = cv2.GaussianBlur(rgb.astype(np.float32) * solid[..., None], (0, 0), sigma)
-    share = cv2.GaussianBlur(solid, (0, 0), sigma)[..., None]
-    colour = np.where(share > 1e-3, near / np.maximum(share, 1e-3), rgb)  # noqa: PLR2004
+    scale = min(1.0, RIM_PX / sigma)  # a blur needs no more pixels than show it
+    solid = (alpha > SOLID).astype(np.float32)
+    layers = np.dstack([rgb * solid[..., None], solid])
+    small = cv2.resize(layers, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else layers
+    soft = cv2.GaussianBlur(small, (0, 0), sigma * scale)
+    near = np.asarray(cv2.resize(soft, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    share = near[..., 3:]
+    colour = np.where(share > 1e-3, near[..., :3] / np.maximum(share, 1e-3), rgb)  # noqa: PLR2004
+    wipe(layers, small, soft, near)
     keep = np.clip(alpha / np.float32(SOLID), 0, 1)[..., None] ** 2
     return np.asarray(rgb * keep + colour * (1 - keep) + 0.5).astype(np.uint8)
 
@@ -79,22 +85,8 @@ def _premultiply(rgb: Image, alpha: Field) -> Image:
     return np.dstack([rgb * alpha[..., None] + 0.5, alpha * 255 + 0.5]).astype(np.uint8)
 
 
-def _fill(rgb: Image, alpha: Field, longer: int) -> Image:
-    """The photo without the person: continued from outside (Telea 2004), at low resolution, softer with depth."""
+def hole(alpha: Field, longer: int) -> Image:
+    """1 where the person is or tints what is behind them, 0 where the photo shows the place alone."""
     reach = 2 * round(HALO * longer) + 1
-    hole = cv2.dilate((alpha > 0.03).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))  # noqa: PLR2004
-    if hole.all():  # nothing to continue from
-        return np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.1 * longer), np.uint8)
-    scale = min(1.0, FILL_SIDE_PX / longer)
-    small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    small_hole = (cv2.resize(hole, small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
-    filled = cv2.inpaint(small, small_hole, 4, cv2.INPAINT_TELEA)
-    depth = cv2.distanceTransform(small_hole, cv2.DIST_L2, 3)[..., None]
-    blurred = cv2.GaussianBlur(filled, (0, 0), 6)
-    mix = np.clip(depth / 24, 0, 1)
-    filled = (filled * (1 - mix) + blurred * mix).astype(np.uint8)
-    wide = cv2.resize(filled, rgb.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    feather = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1.5)[..., None]
-    out = np.where(feather > 0, rgb * (1 - feather) + wide * feather + 0.5, rgb).astype(np.uint8)
-    wipe(small, filled, wide)
-    return out
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    return np.asarray(cv2.dilate((alpha > 0.03).astype(np.uint8), kernel), np.uint8)  # noqa: PLR2004

@@ -93,4 +93,15 @@ ROWS = (
         per_megapixel_s=0.6,
         params=("format", "style", "part"),
     ),
+    Row(
+        operation="body",
+        engine="ray_cluster.engines.body:Body",
+        models=FINDER,
+        licence="permissive",
+        pool="litert",
+        memory_mb=700,
+        base_s=0.3,
+        per_megapixel_s=0.6,
+        params=("format", "width", "height"),
+    ),
 )
