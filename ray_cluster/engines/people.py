@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_cluster.engines import features
+from ray_cluster.engines import features, stills
 from ray_cluster.engines.decode import Pixels, decode, fit
-from ray_cluster.engines.errors import EngineFault, NoFace, NoPerson
+from ray_cluster.engines.errors import NoFace, NoPerson
 from ray_cluster.engines.features import Features
 from ray_cluster.engines.finder import Finder, shared
 from ray_cluster.engines.interface import IsCancelled, Plaintext, Report, Result, check, first, parse
@@ -21,7 +20,6 @@ from ray_cluster.engines.scrub import scrubbed
 from ray_cluster.engines.wipe import wipe
 
 LONGER_SIDE_PX = 2048
-JPEG_QUALITY = 94
 MIN_FACE_PX = 24
 """A face narrower than this has no features to edit."""
 MIN_MASK_SHARE = 0.002
@@ -33,7 +31,7 @@ Field = NDArray[np.float32]
 class PeopleParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`format` of the result."""
 
-    format: Literal["jpeg", "png"] = "jpeg"
+    format: stills.Format = "jpeg"
 
 
 P = TypeVar("P", bound=PeopleParams)
@@ -161,7 +159,7 @@ class PeopleEngine(Generic[P]):
             made = self.edit(sights, wanted, seed=seed, step=step)
             check(cancelled)
             report("encode", 0.9)
-            media = encode_still(made, wanted.format)
+            media = stills.encode(made, wanted.format)
             height, width = made.shape[:2]
             facts: dict[str, int | float] = {"input_pixels": pictures[0].size // 3}
         finally:
@@ -178,14 +176,3 @@ def see(pixels: Pixels, found: Features) -> Sight:
     meshes = tuple(features.points(one.mesh, 3) * scale[:3] for one in found.faces)
     bodies = tuple(features.points(one.points, 4) * scale for one in found.poses)
     return Sight(pixels, meshes, bodies, found)
-
-
-def encode_still(rgb: Pixels, as_format: Literal["jpeg", "png"]) -> bytearray:
-    """`rgb` as a file."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if as_format == "jpeg" else [cv2.IMWRITE_PNG_COMPRESSION, 4]
-    ok, coded = cv2.imencode(f".{as_format}", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
-    if not ok:
-        raise EngineFault(f"expected OpenCV to encode {as_format}, it did not; another attempt may")
-    media = bytearray(coded.data)
-    wipe(coded)
-    return media

@@ -13,6 +13,8 @@ FINDER = (
     "selfie_segmentation.tflite",
 )
 
+_STYLES = ("denim", "tartan", "leather", "linen", "breton", "velvet", "tweed", "polka")
+
 ROWS = (
     Row(
         operation="ai_dance",
@@ -48,6 +50,8 @@ ROWS = (
         base_s=0.3,
         per_megapixel_s=0.2,
         params=("format", "faces"),
+        takes=("face", "target"),
+        mb_per_megapixel=180,
     ),
     Row(
         operation="expression",
@@ -59,6 +63,14 @@ ROWS = (
         base_s=0.1,
         per_megapixel_s=0.1,
         params=("format", "smile", "eyes", "gaze_x", "gaze_y", "faces"),
+        takes=("face",),
+        mb_per_megapixel=90,
+        variants={
+            "smile": {"smile": 1.0},
+            "serious": {"smile": -1.0},
+            "wide-eyed": {"smile": 0.0, "eyes": 1.0},
+            "aside": {"smile": 0.0, "gaze_x": 1.0},
+        },
     ),
     Row(
         operation="portrait_effect",
@@ -70,6 +82,10 @@ ROWS = (
         base_s=0.15,
         per_megapixel_s=0.5,
         params=("format", "template"),
+        mb_per_megapixel=200,
+        variants={
+            name: {"template": name} for name in ("studio", "bokeh", "noir", "golden", "film", "polaroid", "poster")
+        },
     ),
     Row(
         operation="clothing_change",
@@ -81,6 +97,13 @@ ROWS = (
         base_s=0.5,
         per_megapixel_s=0.6,
         params=("format", "colour", "pattern", "second", "part"),
+        mb_per_megapixel=200,
+        variants={
+            "blue": {},
+            "light": {"colour": "#e8e4da"},
+            "stripes": {"colour": "#b02030", "pattern": "stripes"},
+            "dots": {"colour": "#2f6b4f", "pattern": "dots"},
+        },
     ),
     Row(
         operation="fashion",
@@ -92,6 +115,12 @@ ROWS = (
         base_s=0.5,
         per_megapixel_s=0.6,
         params=("format", "style", "part"),
+        takes=("media",),
+        mb_per_megapixel=200,
+        variants={
+            name: {"style": name}
+            for name in ("denim", "tartan", "leather", "linen", "breton", "velvet", "tweed", "polka")
+        },
     ),
     Row(
         operation="body",
@@ -103,5 +132,12 @@ ROWS = (
         base_s=0.3,
         per_megapixel_s=0.6,
         params=("format", "width", "height"),
+        takes=("media",),
+        mb_per_megapixel=200,
+        variants={
+            "slimmer": {"width": -1.0},
+            "broader": {"width": 1.0},
+            "taller": {"width": 0.0, "height": 1.0},
+        },
     ),
 )
