@@ -160,8 +160,7 @@ class EngineActor:
             lease.computed = True
             self._bell.ring()
 
-        engine = self._engines.get(task.operation)
-        if engine:
+        if engine := self._engines.get(task.operation):
             lease.outcome = await attempt(
                 task,
                 recipient,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from ray_cluster.engines import registry
 from ray_cluster.engines.interface import Engine, IsCancelled, Report, Result
 from ray_cluster.leases import Piece, Task
 from stream.errors import BadRequest, LostLease, MayflyError, StoreUnavailable
@@ -80,6 +81,16 @@ def failure(error: Exception, *, revoked: bool) -> Outcome:
     return Outcome("failed", kind="transient" if transient else "permanent", reason=name)
 
 
+def _smaller(task: Task) -> dict[str, Any]:
+    """What the task's profile changes in its parameters. Raises BadTask."""
+    if not task.profile:
+        return {}
+    row = registry.OPERATIONS.get(task.operation)
+    if row is None or task.profile not in row.profiles:
+        raise BadTask(f"expected a profile of {task.operation}, got another: has its registry row changed?")
+    return row.smaller
+
+
 class _Attempt:
     def __init__(
         self, task: Task, recipient: Recipient, courier: Courier, cancelled: IsCancelled, wipes: ExitStack
@@ -96,7 +107,7 @@ class _Attempt:
             raise BadTask(f"expected one output for {task.operation}, got {len(task.outputs)}")
         report("fetch", 0.0)
         sealed = self._recipient.open_bytes(task.sealed_params, params_info(task.app, fence=task.fence))
-        params = msgspec.json.decode(sealed, type=dict[str, Any])
+        params = msgspec.json.decode(sealed, type=dict[str, Any]) | _smaller(task)
         inputs = [await self._fetch(piece) for piece in task.inputs]
 
         def run() -> tuple[Result, float]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 import ray
 from ray._raylet import Config  # type: ignore[attr-defined]
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from ray_cluster import scheduler as scheduling
 from ray_cluster.actors import MAX_CALLS
@@ -20,7 +20,7 @@ from ray_cluster.journal import Line
 from ray_cluster.leases import Place, Progress, Proposal, Task, Work
 from ray_cluster.pools import ClusterConfig, PoolStatus
 from stream.errors import LostLease, MayflyError, StoreUnavailable
-from stream.events.lease import Claim, Standing
+from stream.events.lease import ACTOR_GONE, OUT_OF_MEMORY, Claim, Standing
 
 CALL_S = 10.0
 CONNECT_S = 60.0
@@ -30,9 +30,36 @@ GCS_PATIENCE_S = 3600
 
 
 class ActorLost(LostLease):
-    """The engine actor died, and with it every plaintext and key it had: the attempt is lost, start another."""
+    """The engine actor died, and with it every plaintext and key it had: the attempt is lost, start another.
 
-    kind: ClassVar[str] = "actor-lost"
+    This very kind: its process ended by itself, and one of its leases may be why. The others say that none is.
+    """
+
+    kind: ClassVar[str] = ACTOR_GONE
+
+
+class NodeLost(ActorLost):
+    """Its machine is gone."""
+
+    kind: ClassVar[str] = "node-lost"
+
+
+class ActorKilled(ActorLost):
+    """Somebody of ours ended it: an owner that had to be certain of a wipe, or the scheduler."""
+
+    kind: ClassVar[str] = "actor-killed"
+
+
+class ActorStarved(ActorLost):
+    """Its machine ran out of memory, and Ray chose this process to go."""
+
+    kind: ClassVar[str] = OUT_OF_MEMORY
+
+
+class ActorUnknown(ActorLost):
+    """There is none of this name any more; why, nobody knows now."""
+
+    kind: ClassVar[str] = "actor-unknown"
 
 
 class LeaseRefused(LostLease):
@@ -55,6 +82,12 @@ class SchedulerLost(StoreUnavailable):
     """The scheduler is restarting, or has restarted and forgotten what was queued: submit all that is queued again."""
 
     kind: ClassVar[str] = "scheduler-lost"
+
+
+_CAUSES: dict[str, type[ActorLost]] = {
+    "its node has died": NodeLost,
+    "killed by `ray.kill`": ActorKilled,
+}
 
 
 class Cluster:
@@ -216,9 +249,9 @@ class Cluster:
             raise ActorSilent(
                 f"expected {actor} to answer {method}, got {type(error).__name__}: ask again, or kill it"
             ) from None
-        except RayActorError:
+        except (RayActorError, OutOfMemoryError) as error:
             self._actors.pop(actor, None)
-            raise ActorLost(f"expected {actor} to answer {method}, it is dead: start another attempt") from None
+            raise _lost(error, f"expected {actor} to answer {method}, it is dead: start another attempt") from None
 
     async def _find_scheduler(self) -> Any:
         async with self._finding:  # the first call of a class blocks for 0.2 s, hence the thread
@@ -231,7 +264,7 @@ class Cluster:
             try:
                 self._actors[name] = await asyncio.to_thread(ray.get_actor, name, namespace=self._config.namespace)
             except ValueError:
-                raise ActorLost(f"expected an actor named {name}, there is none: start another attempt") from None
+                raise ActorUnknown(f"expected an actor named {name}, there is none: start another attempt") from None
         return self._actors[name]
 
 
@@ -262,6 +295,14 @@ def _scheduler(config: ClusterConfig) -> Any:
         "enable_task_events": False,
     }
     return ray.remote(scheduling.Scheduler).options(**options).remote(msgspec.msgpack.encode(config))
+
+
+def _lost(error: RayError, sentence: str) -> ActorLost:
+    """Which loss it is. Ray tells causes apart by their sentences alone; one that it has reworded counts as a crash."""
+    if isinstance(error, OutOfMemoryError):
+        return ActorStarved(sentence)
+    told = str(error)
+    return next((kind(sentence) for words, kind in _CAUSES.items() if words in told), ActorLost(sentence))
 
 
 def _cause(error: RayTaskError) -> Exception:

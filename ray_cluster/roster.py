@@ -74,6 +74,8 @@ class Seat:
         """Whether the next job of its pool may be proposed to it now."""
         if not (self.ready and self.fed and self.stock) or self.drained or self.retiring:
             return False
+        if any(p.work.alone for p in (*self.proposed.values(), *self.running.values())):
+            return False
         if self.load > 1:
             taken = [*self.proposed.values(), *self.running.values()]
             short = len(taken) >= self.load and sum(p.work.cost_s for p in taken) <= SHORT_S
@@ -108,6 +110,7 @@ class Roster:
     def __init__(self) -> None:
         self.seats: dict[str, Seat] = {}
         self._hungry_since: dict[str, float] = {}
+        self._turned_back: dict[str, set[str]] = {}  # pool → jobs that wait for an actor of their own
 
     def of(self, pool: str) -> list[Seat]:
         """The seats of a pool that are not on their way out."""
@@ -129,6 +132,7 @@ class Roster:
         """(worker, proposal) for as much of the queue as there is room for; idle actors first.
 
         Some idle actors are left to interactive jobs that may come: `Lanes.headroom`, and at most a quarter of all.
+        Work that must be alone waits for an idle actor, and until it has one no busy actor of the pool gets more.
         """
         for pool in dict.fromkeys(seat.pool for seat in self.seats.values()):
             if not lanes.waiting(pool):
@@ -136,12 +140,21 @@ class Roster:
             seats = self.of(pool)
             free = [seat for seat in seats if seat.can_take(now)]
             most = int(len(seats) * HEADROOM_MOST)
+            turned_back = self._turned_back.setdefault(pool, set())
+            turned_back &= {job for job in turned_back if job in lanes}
             while free:
                 seat = min(free, key=lambda s: (s.load, s.busy_s(now)))
+                if seat.load and turned_back:
+                    break
                 idle = sum(not s.load for s in free if s is not seat)
                 work = lanes.pop(pool, now=promise_now, spare=idle >= min(lanes.headroom(pool, promise_now), most))
                 if not work:
                     break
+                if work.alone and seat.load:
+                    lanes.add(work)
+                    turned_back.add(work.job)
+                    break
+                turned_back.discard(work.job)
                 offer = next(iter(seat.stock))
                 public = seat.stock.pop(offer)
                 seat.proposed[offer] = Proposed(work, now)

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError
 
 from ray_cluster.actors import MAX_CALLS, EngineActor
 from ray_cluster.bell import Bell
@@ -246,7 +246,7 @@ class Scheduler:
                 seen = -1
                 await asyncio.sleep(UNAVAILABLE_PAUSE_S)
                 continue
-            except RayActorError:
+            except (RayActorError, OutOfMemoryError):
                 self._gone(seat)
                 return
             inventory = msgspec.msgpack.decode(raw, type=Inventory)

@@ -203,6 +203,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             mint=Mint(bytes.fromhex(settings.secret), settings.partitions),
             policies=policies,
             available={name: row.params for name, row in registry.OPERATIONS.items() if name != "detect"},
+            profiles={name: row.profiles for name, row in registry.OPERATIONS.items()},
             custody=custody,
             rules=replace(
                 rules_of(settings),

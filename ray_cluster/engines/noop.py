@@ -21,7 +21,8 @@ MAX_OUT_BYTES = 64 * 1024 * 1024
 
 
 class NoopParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`steps` pauses of `step_s` seconds, each a cancel point; then `fail` raises or `crash` ends the process.
+    """`steps` pauses of `step_s` seconds, each a cancel point; then `fail` raises, `fill` finds no memory left, or
+    `crash` ends the process.
 
     The result is a copy of input 0, or `out_bytes` zero bytes.
     """
@@ -31,6 +32,7 @@ class NoopParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     out_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_OUT_BYTES)] | None = None
     fail: bool = False
     crash: bool = False
+    fill: bool = False
 
 
 class Noop:
@@ -63,6 +65,8 @@ class Noop:
             os._exit(CRASH_EXIT_CODE)
         if wanted.fail:
             raise EngineFault("expected to fail by param `fail`, and did; leave it out")
+        if wanted.fill:
+            raise MemoryError
         media = bytearray(first(inputs)) if wanted.out_bytes is None else bytearray(wanted.out_bytes)
         report("done", 1.0)
         return Result(media, "application/octet-stream", 0, 0, 0, {"steps": wanted.steps})

@@ -313,6 +313,7 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
     now: float = 0.0  # the promise clock, so that a client can tell how long is left
     replayed: bool = False  # this Idempotency-Key came before: nothing new was begun
     advice: str = ""  # "guardian": the text recommends that a guardian guides so young a user
+    profile: str = ""  # smaller than usual, because memory ran out
 
 
 class WriteTicket(msgspec.Struct, frozen=True):

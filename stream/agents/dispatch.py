@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -22,7 +22,18 @@ from stream.agents.estate import Estate
 from stream.audit.grants import Grantee
 from stream.errors import LostLease, MayflyError, StoreUnavailable
 from stream.events.bus import DetectRequested, Outcome
-from stream.events.lease import UNKNOWN_SIZE, Piece, Place, Progress, Proposal, Size, Task, Work
+from stream.events.lease import (
+    FORGOTTEN,
+    OUT_OF_MEMORY,
+    UNKNOWN_SIZE,
+    Piece,
+    Place,
+    Progress,
+    Proposal,
+    Size,
+    Task,
+    Work,
+)
 from stream.events.rows import JobState, Lane, Stage
 from stream.ids import digest
 from stream.ledger import Change, LedgerLost
@@ -38,17 +49,10 @@ AGAIN_S = 0.5  # after the cluster did not answer
 PLACES_EVERY_S = 1.0
 WANTED_S = {Lane.INTERACTIVE: 30.0, Lane.STANDARD: 600.0, Lane.BATCH: 21_600.0}
 """A result is wanted within this and its own time, from when its job first waits: the pool grows for it."""
-DETECT_OPERATION = "detect"
-
-
-class ActorGone(LostLease):
-    """The actor of this lease died, or never heard of it: what it held died with its process."""
-
-    kind: ClassVar[str] = "actor-gone"
 
 
 class Cluster(Protocol):
-    """What a dispatcher needs of Ray. Every call may raise StoreUnavailable; those to an actor, ActorGone's root."""
+    """What a dispatcher needs of Ray. Every call may raise StoreUnavailable; those to an actor, LostLease."""
 
     async def submit(self, works: list[Work]) -> None:
         """Ask for actors; again is harmless."""
@@ -81,7 +85,7 @@ class Cluster(Protocol):
     async def progress(
         self, actor: str, job: str, fence: int, *, after_seq: int = -1, wait_s: float = 10.0
     ) -> Progress:
-        """Long-poll. Raises LostLease when the actor is gone."""
+        """Long-poll. Raises LostLease when the actor is gone; its kind says why."""
         ...
 
     async def cancel(self, actor: str, job: str, fence: int) -> None:
@@ -132,7 +136,7 @@ class Dispatcher:
         if (early_s := job.head.not_before - estate.now()) > 0:
             asyncio.get_running_loop().call_later(early_s, self.ready, job_id)
             return
-        operation = _operation(job)
+        operation = jobs.wanted(job)
         cost_s = self._cost_s(operation, sizes.of(estate, job))
         work = Work(
             job=job_id,
@@ -142,6 +146,7 @@ class Dispatcher:
             tenant=opaque(job.body.tenant),
             cost_s=cost_s,
             deadline=estate.tools.real_time() + WANTED_S[job.head.lane] + cost_s,
+            alone=job.body.crashes > 0,
         )
         self._queue[job_id] = self._unsent[job_id] = work
         self._wake.set()
@@ -345,12 +350,13 @@ class Dispatcher:
             job=job.id,
             fence=fence,
             app=app,
-            operation=_operation(job),
+            operation=jobs.wanted(job),
             offer=proposal.offer,
             inputs=tuple(piece(a, estate.custody.get_url(a.head.object, expires_s)) for a in used),
             outputs=tuple(piece(a, estate.custody.put_url(a.head.object, expires_s)) for a in made),
             sealed_params=seal_bytes(job.body.params, proposal.public, purposes.params_info(app, fence=fence)),
             seed=int.from_bytes(digest("seed", job.id)[:4], "big"),
+            profile=job.body.profile,
         )
 
     async def _follow(self, estate: Estate, job_id: str, fence: int, actor: str) -> None:
@@ -365,7 +371,7 @@ class Dispatcher:
                 size = sizes.of(estate, job)
                 await estate.commit(jobs.completed(estate, job, fence, outcome))
                 if outcome.status == "succeeded":
-                    self._learn(_operation(job), size, outcome.engine_s or outcome.seconds)
+                    self._learn(jobs.wanted(job), size, outcome.engine_s or outcome.seconds)
             await self._quietly(self._cluster.ack(actor, job_id, fence))
         finally:
             self.running -= 1
@@ -378,13 +384,14 @@ class Dispatcher:
                 return None  # ended meanwhile; whoever ended it released the lease
             try:
                 progress = await self._cluster.progress(actor, job_id, fence, after_seq=seq, wait_s=PROGRESS_WAIT_S)
-            except LostLease:
-                return Outcome(status="failed", kind="transient", reason=ActorGone.kind, wiped=True)
+            except LostLease as error:
+                kind = "resource" if error.kind == OUT_OF_MEMORY else "transient"
+                return Outcome(status="failed", kind=kind, reason=error.kind, wiped=True)
             except StoreUnavailable:
                 await asyncio.sleep(AGAIN_S)
                 continue
             if not progress.known:
-                return Outcome(status="failed", kind="transient", reason=ActorGone.kind, wiped=True)
+                return Outcome(status="failed", kind="transient", reason=FORGOTTEN, wiped=True)
             if progress.outcome is not None:
                 return progress.outcome
             seq = progress.seq
@@ -401,9 +408,3 @@ class Dispatcher:
             log.info("the cluster did not hear a courtesy: %r", error)
             return False
         return True
-
-
-def _operation(job: Job) -> str:
-    """What its present stage asks of an engine."""
-    assert job.body is not None
-    return DETECT_OPERATION if job.head.stage is Stage.DETECT else job.body.operation

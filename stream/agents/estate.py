@@ -80,6 +80,7 @@ class Tools:
     tallies: Tallies = field(default_factory=Tallies)
     crowd: Crowd = field(default_factory=Crowd)
     original: Callable[[int, str], Awaitable[Original | None]] | None = None  # of a parked event, by partition and name
+    profiles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # operation → ever smaller ones (attempts)
 
 
 class Estate:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from stream import topics
-from stream.agents import assets, counting
+from stream.agents import assets, attempts, counting
 from stream.agents.book import Asset, Job, Subject
 from stream.agents.estate import Estate
 from stream.events.bus import (
@@ -34,7 +34,7 @@ from stream.policies import deadlines
 from stream.policies.vocabulary import Choice, Clock, DataClass, Features
 from stream.vault.record import open_body, seal_body
 
-MAX_RESOURCE_ATTEMPTS = 2
+DETECT_OPERATION = "detect"
 
 Completed = DetectCompleted | GenerateCompleted
 
@@ -252,23 +252,25 @@ def failed(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
     gone = [asset for asset_id in _made(job) if (asset := estate.book.asset(asset_id)) is not None]
     if outcome.wiped:
         gone = [let_go(asset) for asset in gone]
-    attempts = job.body.attempts + 1
-    body = msgspec.structs.replace(_making(job, ()), attempts=attempts)
-    job = Job(job.id, msgspec.structs.replace(job.head, actor=""), body)
+    profiles = estate.tools.profiles.get(wanted(job), ())
+    following = attempts.after(job.body, outcome, pauses_s=estate.rules.retry_after_s, profiles=profiles)
+    job = Job(job.id, msgspec.structs.replace(job.head, actor=""), _making(job, ()))
     assets.forget(estate, change, gone, "attempt")
-    pauses_s = estate.rules.retry_after_s
-    limit = {"transient": len(pauses_s), "resource": min(len(pauses_s), MAX_RESOURCE_ATTEMPTS)}.get(outcome.kind, 0)
-    if attempts <= limit:
-        head = msgspec.structs.replace(
-            job.head, state=JobState.QUEUED, not_before=estate.now() + pauses_s[attempts - 1]
+    if isinstance(following, attempts.Over):
+        if outcome.kind == "permanent" or following.reason == attempts.CRASHES:
+            refused = metrics.INPUTS_REFUSED.labels(job.head.app, following.reason)
+            change.then.append(lambda _: refused.inc())
+        end(estate, change, job, JobState.FAILED, reason=following.reason)
+    else:
+        head = msgspec.structs.replace(job.head, state=JobState.QUEUED, not_before=estate.now() + following.wait_s)
+        body = msgspec.structs.replace(
+            _making(job, ()),
+            attempts=following.attempts,
+            crashes=following.crashes,
+            profile=following.profile,
         )
         estate.book.put_job(change, Job(job.id, head, body))
         change.then.append(lambda _: estate.dispatcher.ready(job.id))
-    else:
-        if outcome.kind == "permanent":
-            refused = metrics.INPUTS_REFUSED.labels(job.head.app, outcome.reason)
-            change.then.append(lambda _: refused.inc())
-        end(estate, change, job, JobState.FAILED, reason=outcome.reason or outcome.kind)
     _tell(estate, change, job.id)
 
 
@@ -380,6 +382,12 @@ def resettle(estate: Estate, change: Change, job_ids: Iterable[str]) -> None:
             settle(estate, change, job)
 
 
+def wanted(job: Job) -> str:
+    """The engine operation that its present stage asks for."""
+    assert job.body is not None
+    return DETECT_OPERATION if job.head.stage is Stage.DETECT else job.body.operation
+
+
 # -- inside ------------------------------------------------------------------------------------------------------
 
 
@@ -411,6 +419,7 @@ def _accept(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
     body = msgspec.structs.replace(job.body, facts=job.body.facts | outcome.facts)
     job = Job(job.id, msgspec.structs.replace(job.head, actor=""), body)
     if job.head.stage is Stage.DETECT:
+        job = Job(job.id, job.head, msgspec.structs.replace(body, profile=""))  # what that was is another engine's
         _examined(estate, change, job, has_face=outcome.facts.get("faces", 0) > 0)
         estate.book.put_job(change, _queue(estate, change, job, Stage.GENERATE))
         _tell(estate, change, job.id)

@@ -69,6 +69,7 @@ def job_view(estate: Estate, job: Job) -> api.JobView:
         ),
         now=estate.now(),
         advice=_advice(estate, job),
+        profile=job.body.profile if job.body is not None else "",
     )
 
 

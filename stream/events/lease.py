@@ -6,6 +6,15 @@ import msgspec
 
 from stream.events.bus import Outcome
 
+ACTOR_GONE = "actor-gone"
+"""The reason of an attempt whose actor died under it: of all causes, the one that may be its input's fault."""
+
+OUT_OF_MEMORY = "actor-out-of-memory"
+"""Likewise, where the machine ran out of memory and this process was chosen to go."""
+
+FORGOTTEN = "lease-forgotten"
+"""The actor lives, and never heard of this lease."""
+
 
 class Size(msgspec.Struct, frozen=True):
     """How much there is to do, as far as it is known before: what an operation's seconds depend on."""
@@ -33,6 +42,7 @@ class Work(msgspec.Struct, frozen=True):
     tenant: str  # opaque
     cost_s: float  # predicted, in seconds of one actor
     deadline: float  # promise clock
+    alone: bool = False  # its actor takes nothing else meanwhile: it has lost one already, and may be why
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -66,6 +76,7 @@ class Task(msgspec.Struct, frozen=True):
     outputs: tuple[Piece, ...]
     sealed_params: bytes
     seed: int = 0
+    profile: str = ""  # a smaller one than usual, after an out-of-memory
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):

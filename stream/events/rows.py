@@ -89,6 +89,8 @@ class JobBody(msgspec.Struct, frozen=True, omit_defaults=True):
     fingerprint: bytes = b""  # digest of the request's body: same key, other body is a conflict
     facts: dict[str, float] = {}
     consents: tuple[str, ...] | None = None  # purposes that it needed; None: begun before that was written down
+    crashes: int = 0  # attempts that took their actor down
+    profile: str = ""  # of the present stage's attempts: a smaller one than usual, after an out-of-memory
 
 
 class AssetHead(msgspec.Struct, frozen=True, tag="asset", omit_defaults=True):

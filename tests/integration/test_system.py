@@ -183,7 +183,7 @@ class TestFailures:
     async def test_an_engine_that_takes_its_process_down(self, client: Client) -> None:
         job = await client.begin(params={"crash": True})
         view = await client.ended(job["id"])
-        assert (view["state"], view["reason"]) == ("failed", "actor-gone")
+        assert (view["state"], view["reason"]) == ("failed", "input-crashes-actor")
         assert (await client.done())["state"] == "succeeded"  # the pool goes on
 
 

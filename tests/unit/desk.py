@@ -77,6 +77,7 @@ class Desk:
             mint=Mint(bytes(32), 1),
             policies=compiler.load_all(str(POLICIES)),
             available={name: row.params for name, row in registry.OPERATIONS.items() if name != "detect"},
+            profiles={name: row.profiles for name, row in registry.OPERATIONS.items()},
             custody=None,  # type: ignore[arg-type]
             rules=Rules(**self._rules),
             real_time=self.clock.now,

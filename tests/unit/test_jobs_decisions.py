@@ -127,6 +127,35 @@ class TestAttempts:
         ended = desk.job(job.id).head
         assert (ended.state, ended.reason) == (JobState.FAILED, "engine-fault")
 
+    async def test_an_input_takes_down_two_actors_and_no_third(self, desk: Desk) -> None:
+        job = await desk.uploaded()
+        gone = Outcome("failed", kind="transient", reason="actor-gone", wiped=True)
+        await desk.outcome((await desk.leased(job))[0], gone)
+        assert desk.job(job.id).head.state is JobState.QUEUED
+        await desk.outcome((await desk.leased(desk.job(job.id)))[0], gone)
+        ended = desk.job(job.id).head
+        assert (ended.state, ended.reason) == (JobState.FAILED, "input-crashes-actor")
+
+    @pytest.mark.parametrize("reason", ["node-lost", "actor-killed", "actor-unknown", "lease-forgotten"])
+    async def test_a_loss_that_is_nobodys_fault_is_no_crash(self, desk: Desk, reason: str) -> None:
+        job = await desk.uploaded()
+        for _ in range(3):
+            leased, _ = await desk.leased(desk.job(job.id))
+            await desk.outcome(leased, Outcome("failed", kind="transient", reason=reason, wiped=True))
+        again = desk.job(job.id)
+        assert again.body is not None
+        assert (again.head.state, again.body.crashes, again.body.attempts) == (JobState.QUEUED, 0, 3)
+
+    async def test_out_of_memory_takes_the_smaller_profile_and_the_job_says_so(self, desk: Desk) -> None:
+        job = await desk.uploaded()
+        leased, _ = await desk.leased(job)
+        await desk.outcome(leased, Outcome("failed", kind="resource", reason="MemoryError", wiped=True))
+        assert (await desk.ask(api.GetJob(TENANT, APP, job.id))).profile == "small"
+        leased, _ = await desk.leased(desk.job(job.id))
+        await desk.outcome(leased, MADE)
+        view = await desk.ask(api.GetJob(TENANT, APP, job.id))
+        assert (view.state, view.profile) == ("succeeded", "small")
+
     @pytest.mark.parametrize(("kind", "tries"), [("permanent", 1), ("resource", 3), ("", 1)])
     async def test_how_often_each_kind_is_tried(self, desk: Desk, kind: str, tries: int) -> None:
         job = await desk.uploaded()

@@ -8,8 +8,8 @@ from ray_cluster.leases import Inventory, Proposal, Work
 from ray_cluster.roster import LEASES_PER_ACTOR, PREFETCH_AHEAD_S, SHORT_S, Roster, Seat
 
 
-def work(job: str, *, cost_s: float = 10.0) -> Work:
-    return Work(job, "w1", "p", "standard", "t", cost_s=cost_s, deadline=0)
+def work(job: str, *, cost_s: float = 10.0, alone: bool = False) -> Work:
+    return Work(job, "w1", "p", "standard", "t", cost_s=cost_s, deadline=-1 if alone else 0, alone=alone)
 
 
 def seated(roster: Roster, name: str, *, offers: int = 3) -> Seat:
@@ -62,6 +62,33 @@ def test_of_very_short_jobs_an_actor_takes_a_handful() -> None:
     roster = Roster()
     seated(roster, "a", offers=2 * LEASES_PER_ACTOR)
     assert len(matched(roster, lanes)) == LEASES_PER_ACTOR
+
+
+def test_work_that_must_be_alone_waits_for_an_idle_actor_and_keeps_it_to_itself() -> None:
+    roster = Roster()
+    seat, other = seated(roster, "a"), seated(roster, "b")
+    assert matched(roster, queued(work("1", cost_s=0.1), work("2", cost_s=0.1))) == [("a", "1"), ("b", "2")]
+    lanes = queued(work("suspect", cost_s=0.1, alone=True), work("4"))
+    assert matched(roster, lanes) == []
+    assert "suspect" in lanes
+    assert matched(roster, lanes) == []  # and nobody is given more until it has its actor
+    seat.tell(said(held=(), open_=(2, 3)), 1.0)
+    assert matched(roster, lanes, 1.0) == [("a", "suspect"), ("b", "4")]
+    lanes.add(work("5"))
+    assert matched(roster, lanes, 1.0) == []
+    seat.tell(said(held=(), open_=(3,)), 2.0)
+    assert matched(roster, lanes, 2.0) == [("a", "5")]
+    assert other.load == 2
+
+
+def test_a_suspect_that_is_withdrawn_holds_nobody_up() -> None:
+    roster = Roster()
+    seated(roster, "a")
+    assert matched(roster, queued(work("1", cost_s=0.1))) == [("a", "1")]
+    lanes = queued(work("suspect", alone=True), work("3", cost_s=0.1))
+    assert matched(roster, lanes) == []
+    lanes.withdraw("suspect")
+    assert matched(roster, lanes) == [("a", "3")]
 
 
 def test_a_used_key_pair_answers_the_proposal() -> None:

@@ -20,6 +20,10 @@ Takes = Literal["photo", "media", "face", "target", "garment", "sound"]
 Makes = Literal["image", "video", "data"]
 
 
+SMALL = "small"
+"""The profile of an attempt that runs with a row's `smaller` parameters."""
+
+
 class Row(msgspec.Struct, frozen=True):
     """One operation. `base_s`, `per_megapixel_s` and `per_frame_s` are seconds on two cores, actor warm.
 
@@ -57,6 +61,11 @@ class Row(msgspec.Struct, frozen=True):
     def pins(self) -> tuple[Pin, ...]:
         """Digest and terms of each model, as `weights.toml` has them."""
         return tuple(weights.pin(name) for name in self.models)
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """Ever smaller ones, tried in this order when memory runs out."""
+        return (SMALL,) if self.smaller else ()
 
     @property
     def commercial(self) -> bool:

@@ -13,7 +13,8 @@ ROWS = (
         pool="noop",
         memory_mb=60,
         base_s=0.001,
-        params=("steps", "step_s", "out_bytes", "fail", "crash"),
+        params=("steps", "step_s", "out_bytes", "fail", "crash", "fill"),
+        smaller={"fill": False},
         makes="data",
     ),
 )
