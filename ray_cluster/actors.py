@@ -67,6 +67,8 @@ class EngineActor:
         self._watcher = ""
         self._retiring = False
         self._jobs = 0
+        self._loaded_bytes = 0
+        self._grown_bytes = 0
 
     async def ready(self) -> str:
         """Load the pool's engines, once. '' when they are; else the stable kind of what failed."""
@@ -81,6 +83,7 @@ class EngineActor:
             except Exception as error:  # noqa: BLE001 - its text may quote anything; its class says enough
                 return type(error).__name__
             self._courier = await self._open.enter_async_context(Courier())
+            self._loaded_bytes = _resident_bytes()
             return ACCEPTED
 
     async def watch(self, watcher: str, seen: int, stock: int, wait_s: float) -> bytes:
@@ -101,7 +104,15 @@ class EngineActor:
             self._offers[self._last_offer] = recipient
             fresh.append((self._last_offer, recipient.public))
         return msgspec.msgpack.encode(
-            Inventory(self._pool, self._bell.count, self._held(), tuple(self._offers), tuple(fresh))
+            Inventory(
+                self._pool,
+                self._bell.count,
+                self._held(),
+                tuple(self._offers),
+                tuple(fresh),
+                jobs=self._jobs,
+                grown_bytes=self._grown_bytes,
+            )
         )
 
     async def revoke(self, offer: int) -> bool:
@@ -151,7 +162,7 @@ class EngineActor:
 
     async def facts(self) -> dict[str, float]:
         """Numbers about this process."""
-        return {"pid": os.getpid(), "rss_bytes": psutil.Process().memory_info().rss, "jobs": self._jobs}
+        return {"pid": os.getpid(), "rss_bytes": _resident_bytes(), "jobs": self._jobs}
 
     async def _run(self, task: Task, recipient: Recipient, lease: _Lease, courier: Courier) -> None:
         loop = asyncio.get_running_loop()
@@ -175,6 +186,7 @@ class EngineActor:
             lease.outcome = Outcome("failed", kind="permanent", reason="bad-task", wiped=True)
         lease.ended_at = time.monotonic()
         self._jobs += 1
+        self._grown_bytes = _resident_bytes() - self._loaded_bytes
         lease.bell.ring()
         self._bell.ring()
 
@@ -219,6 +231,10 @@ def _load(operations: tuple[str, ...]) -> tuple[dict[str, Engine], Guard]:
     for engine in engines.values():
         engine.load()
     return engines, guard
+
+
+def _resident_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)
 
 
 class _Lease:

@@ -58,7 +58,7 @@ class Helm:
         begin: list[str] = []
         room = self._config.max_actors - len(self._roster.seats)  # also those of pools that are no more, or leave
         for name, decision in self.decisions.items():
-            more = min(decision.desired - len(self._roster.of(name)), room - len(begin))
+            more = min(decision.desired - self._roster.staying(name), room - len(begin))
             if more > 0:
                 begin += [name] * more
                 self._grown_at[name] = now

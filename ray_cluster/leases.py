@@ -20,3 +20,5 @@ class Inventory(msgspec.Struct, frozen=True):
     held: tuple[str, ...]  # jobs that take a slot
     open: tuple[int, ...]  # offers that a task may still use
     fresh: tuple[tuple[int, bytes], ...] = ()  # of them, those not told before, with their public keys
+    jobs: int = 0  # attempts ended since it started
+    grown_bytes: int = 0  # resident memory since its engines were loaded

@@ -57,6 +57,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"  # in which floors hold
     proposal_s: Positive = 10.0  # a proposal unanswered for so long is taken back
     start_s: Positive = 120.0  # an actor not ready after so long has failed
+    recycle_jobs: Count = 10_000  # an actor that has run so many is drained, and another takes its place
+    recycle_growth_bytes: Count = 1 << 30  # likewise, one whose resident memory has grown by this since it loaded
 
 
 class PoolStatus(msgspec.Struct, frozen=True):
@@ -72,6 +74,7 @@ class PoolStatus(msgspec.Struct, frozen=True):
     reason: str
     error: str = ""
     retry_in_s: float = 0.0
+    recycled: int = 0  # actors drained since the scheduler started, for their jobs or their memory
 
 
 def environment(pool: Pool) -> dict[str, str]:

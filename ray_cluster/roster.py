@@ -44,6 +44,8 @@ class Seat:
         self.fed = True  # gets further work
         self.drained = False  # was asked to go
         self.retiring = False
+        self.jobs = 0
+        self.grown_bytes = 0
         self.stock: dict[int, bytes] = {}
         self.proposed: dict[int, Proposed] = {}
         self.running: dict[str, Proposed] = {}  # `at`: since when
@@ -93,6 +95,14 @@ class Seat:
         self.stock |= dict(inventory.fresh)
         if was_busy and not self.load:
             self.idle_since = now
+        self.jobs, self.grown_bytes = inventory.jobs, inventory.grown_bytes
+
+    def wear(self, max_jobs: int, max_growth_bytes: int) -> bool:
+        """Drain it if it has run too many jobs, or grown too much; whether that is news."""
+        worn = self.jobs >= max_jobs or self.grown_bytes >= max_growth_bytes
+        news = worn and not self.drained
+        self.drained |= worn
+        return news
 
     def answered(self, offer: int, now: float) -> None:
         """The actor says that a task has used `offer`: its job runs, until the actor says otherwise."""
@@ -169,11 +179,15 @@ class Roster:
             seat.fed = rank < count
 
     def surplus(self, pool: str, desired: int) -> list[Seat]:
-        """Idle seats to retire: those told to go, and what exceeds `desired`, longest idle first."""
-        seats = self.of(pool)
-        idle = sorted((s for s in seats if s.ready and not s.load), key=lambda s: (not s.drained, s.fed, s.idle_since))
-        excess = max(len(seats) - desired, 0)
-        return [seat for rank, seat in enumerate(idle) if seat.drained or rank < excess]
+        """Idle seats to retire: those told to go, and of the others what exceeds `desired`, longest idle first."""
+        idle = [seat for seat in self.of(pool) if seat.ready and not seat.load]
+        staying = sorted((seat for seat in idle if not seat.drained), key=lambda s: (s.fed, s.idle_since))
+        excess = max(self.staying(pool) - desired, 0)
+        return [seat for seat in idle if seat.drained] + staying[:excess]
+
+    def staying(self, pool: str) -> int:
+        """How many seats of the pool were not told to go: those are replaced before they have gone."""
+        return sum(not seat.drained for seat in self.of(pool))
 
     def demand(
         self, pool: str, lanes: Lanes, *, now: float, promise_now: float, max_actors: int, blocked: bool

@@ -252,6 +252,8 @@ class Scheduler:
             inventory = msgspec.msgpack.decode(raw, type=Inventory)
             seen = inventory.version
             seat.tell(inventory, time.monotonic())
+            if seat.wear(self._config.recycle_jobs, self._config.recycle_growth_bytes) and state:
+                state.recycled += 1
             self._submit_again()
             self._match()
             self._bell.ring()
@@ -351,6 +353,7 @@ class Scheduler:
             reason=self._helm.decisions[name].reason,
             error=state.error,
             retry_in_s=max(0.0, state.retry_at - now),
+            recycled=state.recycled,
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -371,6 +374,7 @@ class _PoolState:
         self.pool = pool
         self.error = ""
         self.retry_at = 0.0
+        self.recycled = 0
         self._failures = 0
 
     def failed(self, error: str, now: float) -> None:

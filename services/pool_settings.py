@@ -21,6 +21,8 @@ def cluster_config(settings: Settings) -> ClusterConfig:
         idle_s=settings.actor_idle_s,
         cooldown_s=settings.actor_cooldown_s,
         ceiling_per_hour=settings.cost_ceiling_per_hour,
+        recycle_jobs=settings.actor_jobs,
+        recycle_growth_bytes=settings.actor_growth_bytes,
         time_zone=settings.time_zone,
     )
 
@@ -34,4 +36,5 @@ def _with(pool: Pool, said: PoolSettings | None) -> Pool:
         min_actors=said.min_actors,
         floors=said.floors,
         price_per_hour=said.price_per_hour,
+        gpus=said.gpus,
     )

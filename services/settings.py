@@ -32,6 +32,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     min_actors: Annotated[int, msgspec.Meta(ge=0)] = 0  # kept warm
     floors: tuple[Floor, ...] = ()  # more than that, at set hours in `time_zone`
     price_per_hour: NotNegative = 0.0  # of one actor
+    gpus: NotNegative = 0.0  # that Ray books for one of its actors, or which share of one; 0: it runs on the CPU
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,6 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     actor_cooldown_s: NotNegative = 30.0  # none is let go so soon after its pool has grown
     cost_ceiling_per_hour: NotNegative | None = None  # of all actors together, in the unit of the pools' prices
     pools: dict[str, PoolSettings] = {}  # by name; a pool that is not here has the defaults
+    actor_jobs: Count = 10_000  # an engine actor is replaced after so many jobs, once it has nothing to do
+    actor_growth_bytes: Count = 1 << 30  # likewise, after its resident memory has grown by this
     demo_clock: bool = False  # a local demo may advance the promise clock
     event_retention_s: Positive = 3600.0
     parked_retention_s: Positive = 7 * 86_400.0

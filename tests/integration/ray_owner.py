@@ -93,8 +93,11 @@ class Owner:
                 else:
                     await self.cluster.decline(proposal.job, proposal.actor, proposal.offer)
 
-    async def start(self, proposal: Proposal, photo: Photo, result: Photo, *, fence: int = 1, **params: object) -> None:
-        await self.cluster.start(proposal.actor, self.task(proposal, photo, result, fence=fence, **params))
+    async def start(
+        self, proposal: Proposal, photo: Photo, result: Photo, *, fence: int = 1, profile: str = "", **params: object
+    ) -> None:
+        task = self.task(proposal, photo, result, fence=fence, **params)
+        await self.cluster.start(proposal.actor, msgspec.structs.replace(task, profile=profile))
 
     def task(self, proposal: Proposal, photo: Photo, result: Photo, *, fence: int = 1, **params: object) -> Task:
         def piece(role: str, what: Photo, url: str) -> Piece:

@@ -13,11 +13,12 @@ import pytest
 import pytest_asyncio
 import ray
 
-from ray_cluster.client import ActorLost, Cluster, LeaseRefused
+from ray_cluster.client import ActorKilled, ActorLost, ActorUnknown, Cluster, LeaseRefused
 from ray_cluster.lanes import BadWork
 from ray_cluster.leases import Work
 from ray_cluster.pools import ClusterConfig, Pool, PoolStatus
 from services.local.endpoints import Endpoints
+from stream.events.lease import ACTOR_GONE
 from stream.ids import Kind
 from stream.vault.courier import Courier
 from stream.vault.custody import S3Custody
@@ -26,6 +27,7 @@ from tests.integration.ray_owner import Owner, Photo, new_id
 pytestmark = pytest.mark.stack
 
 PHOTO_BYTES = 200_000
+RECYCLE_JOBS = 40
 CONFIG = ClusterConfig(
     pools=(
         Pool("noop", ("noop",), max_actors=2, cpus=0.5),
@@ -36,6 +38,7 @@ CONFIG = ClusterConfig(
     max_actors=2,
     idle_s=3.0,
     proposal_s=3.0,
+    recycle_jobs=RECYCLE_JOBS,
 )
 
 
@@ -102,11 +105,12 @@ async def test_places_count_what_is_ahead(cluster: Cluster, owner: Owner) -> Non
     assert [places[job].eta_s for job in jobs] == pytest.approx([0, 2, 4])
 
     async def failed() -> bool:
-        return (await pool(cluster, "broken")).error == "unknown-operation"
+        await cluster.submit(works)  # work of a worker that no longer asks would sleep
+        status = await pool(cluster, "broken")
+        return status.error == "unknown-operation" and status.reason == "waits after a failed start"
 
     await until(failed)
-    status = await pool(cluster, "broken")
-    assert (status.reason, status.actors) == ("waits after a failed start", 0)
+    assert (await pool(cluster, "broken")).actors == 0
     for job in jobs:
         await cluster.withdraw(job)
     assert await cluster.places(jobs) == {}
@@ -231,13 +235,39 @@ async def test_a_killed_actor_is_lost_and_replaced(cluster: Cluster, owner: Owne
     await owner.start(proposal, photo, Photo(b""), steps=600, step_s=0.05)
     await owner.until(proposal, "wait")
     os.kill(int((await cluster.facts(proposal.actor))["pid"]), signal.SIGKILL)
-    with pytest.raises(ActorLost):
+    with pytest.raises(ActorLost) as lost:
         await owner.outcome(proposal)
+    assert lost.value.kind == ACTOR_GONE
     with pytest.raises(ActorLost):
         await cluster.progress(proposal.actor, proposal.job, 1)
-    with pytest.raises(ActorLost):
+    with pytest.raises(ActorUnknown):
         await cluster.progress("engine-noop-999", proposal.job, 1)
     assert (await owner.do(photo)).status == "succeeded"
+
+
+async def test_an_actor_that_we_end_is_no_crash(cluster: Cluster, owner: Owner, photo: Photo) -> None:
+    proposal = await owner.proposal(await owner.submit(cost_s=30))
+    await owner.start(proposal, photo, Photo(b""), steps=600, step_s=0.05)
+    await owner.until(proposal, "wait")
+    await asyncio.to_thread(ray.kill, ray.get_actor(proposal.actor, namespace=CONFIG.namespace))
+    with pytest.raises(ActorKilled):
+        await owner.outcome(proposal)
+
+
+async def test_a_smaller_profile_fits_where_the_usual_one_does_not(owner: Owner, photo: Photo) -> None:
+    full = await owner.do(photo, fill=True)
+    assert (full.status, full.kind, full.reason, full.wiped) == ("failed", "resource", "MemoryError", True)
+    assert (await owner.do(photo, profile="small", fill=True)).status == "succeeded"
+    unknown = await owner.do(photo, profile="enormous")
+    assert (unknown.kind, unknown.reason) == ("permanent", "bad-task")
+
+
+async def test_actors_are_recycled_under_load_and_no_lease_is_cut(cluster: Cluster, owner: Owner, photo: Photo) -> None:
+    before = (await pool(cluster)).recycled
+    outcomes = await asyncio.gather(*(owner.do(photo) for _ in range(3 * RECYCLE_JOBS)))
+    assert {outcome.status for outcome in outcomes} == {"succeeded"}
+    assert (await pool(cluster)).recycled > before
+    assert len(await actors()) <= CONFIG.max_actors
 
 
 async def test_the_scheduler_dies_under_load_and_nothing_is_lost(cluster: Cluster, owner: Owner, photo: Photo) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ray_cluster.desk import FORGET_S, Desk
 from ray_cluster.lanes import Lanes
 from ray_cluster.leases import Inventory, Proposal, Work
@@ -130,6 +132,25 @@ def test_fed_drained_and_surplus() -> None:
     assert roster.surplus("p", 0) == [idle]  # the busy one ends its lease first
     idle.drained = True
     assert roster.surplus("p", 2) == [idle]
+
+
+def test_a_worn_actor_is_drained_and_replaced_before_it_goes() -> None:
+    roster = Roster()
+    seat = seated(roster, "a")
+    assert matched(roster, queued(work("1"))) == [("a", "1")]
+    assert not seat.wear(10, 1000)
+    for jobs, grown_bytes in ((10, 0), (0, 1000)):
+        seat.drained = False
+        seat.tell(msgspec.structs.replace(said(held=("1",), open_=()), jobs=jobs, grown_bytes=grown_bytes), 1.0)
+        assert seat.wear(10, 1000)
+        assert not seat.wear(10, 1000)  # told once
+    assert roster.staying("p") == 0
+    assert roster.surplus("p", 1) == []  # its lease first
+    fresh = seated(roster, "b")
+    assert roster.surplus("p", 1) == []
+    seat.tell(said(held=(), open_=()), 2.0)
+    assert roster.surplus("p", 1) == [seat]
+    assert roster.surplus("p", 0) == [seat, fresh]
 
 
 def test_demand_tells_what_runs_and_who_starves() -> None:
