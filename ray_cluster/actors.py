@@ -162,7 +162,8 @@ class EngineActor:
 
     async def facts(self) -> dict[str, float]:
         """Numbers about this process."""
-        return {"pid": os.getpid(), "rss_bytes": _resident_bytes(), "jobs": self._jobs}
+        gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        return {"pid": os.getpid(), "rss_bytes": _resident_bytes(), "jobs": self._jobs, "gpus": len(gpus)}
 
     async def _run(self, task: Task, recipient: Recipient, lease: _Lease, courier: Courier) -> None:
         loop = asyncio.get_running_loop()

@@ -170,6 +170,10 @@ class Cluster:
         """The last decisions of the autoscaler that changed something, each with what it rested on."""
         return msgspec.msgpack.decode(await self._schedule("decisions"), type=list[Line])
 
+    async def operate(self, raw: bytes) -> bytes:
+        """What an operator orders (`orders.Order`, msgpack), and its answer. Raises BadRequest."""
+        return bytes(await self._schedule("operate", raw))
+
     async def drain(self, actor: str) -> None:
         """Give `actor` no further work, and end it when it is idle."""
         await self._schedule("drain", actor)
@@ -205,7 +209,7 @@ class Cluster:
         self._acks[actor].append((job, fence))
 
     async def facts(self, actor: str) -> dict[str, float]:
-        """Numbers about an actor's process: pid, rss_bytes, jobs."""
+        """Numbers about an actor's process: pid, rss_bytes, jobs, gpus that it sees."""
         return dict(await self._ask(actor, "facts"))
 
     async def kill(self, actor: str) -> None:

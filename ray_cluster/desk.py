@@ -37,6 +37,10 @@ class Desk:
         """Keep `works` until `worker` asks again."""
         self._box(worker).asleep += works
 
+    def asleep(self, pool: str) -> list[Work]:
+        """What sleeps of a pool."""
+        return [work for box in self._boxes.values() for work in box.asleep if work.pool == pool]
+
     def withdraw(self, job: str) -> None:
         """Forget a job that sleeps."""
         for box in self._boxes.values():

@@ -13,6 +13,7 @@ import msgspec
 
 from ray_cluster.autoscaler import LONG_AGO_S, Decision, Demand, Limits, decide
 from ray_cluster.floors import floor_at
+from ray_cluster.hand import NOTHING, Hand
 from ray_cluster.journal import Journal, Line
 from ray_cluster.lanes import Lanes
 from ray_cluster.pools import ClusterConfig, Pool
@@ -32,6 +33,7 @@ class Helm:
     def __init__(self, config: ClusterConfig, lanes: Lanes, roster: Roster, tell: Callable[[Line], None]) -> None:
         self.decisions = {pool.name: Decision(0, 0, "nothing to do") for pool in config.pools}
         self.journal = Journal()
+        self.hands: dict[str, Hand] = {}  # what operators set, by pool
         self._config, self._lanes, self._roster, self._tell = config, lanes, roster, tell
         self._limits = Limits(
             max_actors=config.max_actors,
@@ -43,6 +45,16 @@ class Helm:
         self._zone = ZoneInfo(config.time_zone)
         self._grown_at: dict[str, float] = {}
 
+    def limits_of(self, pool: Pool, promise_now: float) -> tuple[int, int]:
+        """(floor, maximum) of a pool now: by hand, else by its settings."""
+        hand = self.hands.get(pool.name, NOTHING)
+        timetable = floor_at(pool.floors, datetime.fromtimestamp(promise_now, self._zone)) if pool.floors else 0
+        usual = max(pool.min_actors, timetable)
+        return (
+            usual if hand.min_actors is None else hand.min_actors,
+            pool.max_actors if hand.max_actors is None else hand.max_actors,
+        )
+
     def steer(self, now: float, promise_now: float, *, blocked: Container[str] = ()) -> Orders:
         """Decide, and feed or starve seats accordingly. `blocked`: pools in which starting failed a moment ago."""
         demands = tuple(self._demand(pool, now, promise_now, blocked) for pool in self._config.pools)
@@ -50,6 +62,7 @@ class Helm:
         if line := self.journal.note(promise_now, self._limits, demands, self.decisions):
             self._tell(line)
         retire: list[Seat] = []
+        self._roster.paused = {name for name, hand in self.hands.items() if hand.paused}
         for name, decision in self.decisions.items():
             self._roster.feed(name, decision.feed)
             for seat in self._roster.surplus(name, decision.desired):
@@ -65,19 +78,22 @@ class Helm:
         return Orders(tuple(begin), tuple(retire))
 
     def _demand(self, pool: Pool, now: float, promise_now: float, blocked: Container[str]) -> Demand:
+        floor, max_actors = self.limits_of(pool, promise_now)
+        paused = self.hands.get(pool.name, NOTHING).paused
         seen = self._roster.demand(
             pool.name,
             self._lanes,
             now=now,
             promise_now=promise_now,
-            max_actors=pool.max_actors,
+            max_actors=max_actors,
             blocked=pool.name in blocked,
         )
-        timetable = floor_at(pool.floors, datetime.fromtimestamp(promise_now, self._zone)) if pool.floors else 0
         grown_at = self._grown_at.get(pool.name)
         return msgspec.structs.replace(
             seen,
-            floor=max(pool.min_actors, timetable),
+            floor=floor,
+            queued=() if paused else seen.queued,  # it gets no actor for what it may not lease
+            starved_s=0.0 if paused else seen.starved_s,
             price_per_hour=pool.price_per_hour,
             grown_s=LONG_AGO_S if grown_at is None else now - grown_at,
         )

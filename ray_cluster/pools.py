@@ -57,6 +57,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"  # in which floors hold
     proposal_s: Positive = 10.0  # a proposal unanswered for so long is taken back
     start_s: Positive = 120.0  # an actor not ready after so long has failed
+    spares: Annotated[int, msgspec.Meta(ge=0)] = 0  # processes of each CPU pool that have started and loaded nothing
     recycle_jobs: Count = 10_000  # an actor that has run so many is drained, and another takes its place
     recycle_growth_bytes: Count = 1 << 30  # likewise, one whose resident memory has grown by this since it loaded
 
@@ -75,6 +76,11 @@ class PoolStatus(msgspec.Struct, frozen=True):
     error: str = ""
     retry_in_s: float = 0.0
     recycled: int = 0  # actors drained since the scheduler started, for their jobs or their memory
+    unplaced: int = 0  # of those that start: no machine has room for them
+    min_actors: int = 0  # as of now: by hand, by the timetable or by settings
+    max_actors: int = 0
+    by_hand: bool = False  # an operator set one of the two, or paused it
+    paused: bool = False
 
 
 def environment(pool: Pool) -> dict[str, str]:

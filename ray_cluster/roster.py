@@ -44,6 +44,7 @@ class Seat:
         self.fed = True  # gets further work
         self.drained = False  # was asked to go
         self.retiring = False
+        self.unplaced = False  # no machine has room for it yet
         self.jobs = 0
         self.grown_bytes = 0
         self.stock: dict[int, bytes] = {}
@@ -55,6 +56,7 @@ class Seat:
     def begin(self, now: float) -> None:
         """Its engines are loaded."""
         self.ready = True
+        self.unplaced = False
         self.idle_since = now
 
     @property
@@ -69,7 +71,12 @@ class Seat:
         return max(0.0, sum(p.work.cost_s for p in taken) - (now - began))
 
     def idle_s(self, now: float) -> float:
-        """Since when it has had nothing to do; one that is still starting has not yet had its chance."""
+        """Since when it has had nothing to do; one that is still starting has not yet had its chance.
+
+        One without a machine keeps nothing warm.
+        """
+        if self.unplaced:
+            return math.inf
         return now - self.idle_since if self.ready else 0.0
 
     def can_take(self, now: float) -> bool:
@@ -119,6 +126,7 @@ class Roster:
 
     def __init__(self) -> None:
         self.seats: dict[str, Seat] = {}
+        self.paused: set[str] = set()  # pools that lease nothing more
         self._hungry_since: dict[str, float] = {}
         self._turned_back: dict[str, set[str]] = {}  # pool → jobs that wait for an actor of their own
 
@@ -145,7 +153,7 @@ class Roster:
         Work that must be alone waits for an idle actor, and until it has one no busy actor of the pool gets more.
         """
         for pool in dict.fromkeys(seat.pool for seat in self.seats.values()):
-            if not lanes.waiting(pool):
+            if pool in self.paused or not lanes.waiting(pool):
                 continue
             seats = self.of(pool)
             free = [seat for seat in seats if seat.can_take(now)]
@@ -180,7 +188,7 @@ class Roster:
 
     def surplus(self, pool: str, desired: int) -> list[Seat]:
         """Idle seats to retire: those told to go, and of the others what exceeds `desired`, longest idle first."""
-        idle = [seat for seat in self.of(pool) if seat.ready and not seat.load]
+        idle = [seat for seat in self.of(pool) if (seat.ready and not seat.load) or seat.unplaced]
         staying = sorted((seat for seat in idle if not seat.drained), key=lambda s: (s.fed, s.idle_since))
         excess = max(self.staying(pool) - desired, 0)
         return [seat for seat in idle if seat.drained] + staying[:excess]

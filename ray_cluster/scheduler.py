@@ -20,15 +20,19 @@ import msgspec
 import ray
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError
 
-from ray_cluster.actors import MAX_CALLS, EngineActor
+from ray_cluster import hand_store, nodes
 from ray_cluster.bell import Bell
 from ray_cluster.desk import Desk
+from ray_cluster.hand import NOTHING
 from ray_cluster.helm import Helm
 from ray_cluster.journal import Line, written
 from ray_cluster.lanes import LANE_WEIGHTS, QUANTUM_S, BadWork, Lanes
 from ray_cluster.leases import Inventory, Place, Work
-from ray_cluster.pools import ClusterConfig, Pool, PoolStatus, environment
+from ray_cluster.operating import Operating
+from ray_cluster.orders import Order, Pause
+from ray_cluster.pools import ClusterConfig, Pool, PoolStatus
 from ray_cluster.roster import STOCK, Roster, Seat
+from ray_cluster.spares import Spares, create
 from ray_cluster.standing import Standings
 from stream.events.lease import Claim, Standing
 
@@ -44,6 +48,11 @@ SCALE_EVERY_S = 0.05
 WATCH_S = 30.0
 CALL_S = 10.0
 UNAVAILABLE_PAUSE_S = 0.5
+PLACE_LOOK_S = 1.0
+"""How often a starting actor is asked after: whether it waits for a machine."""
+
+MACHINES_EVERY_S = 0.5
+SPARES_EVERY_S = 1.0
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 60.0
 
@@ -65,6 +74,16 @@ class Scheduler:
         self._numbers: dict[str, int] = {}
         self._bell = Bell()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._machines = nodes.Machines()
+        self._spares = Spares(self._config.spares, self._config.namespace, self._fresh_name)
+        self._operating = Operating(
+            {pool.name: pool for pool in self._config.pools},
+            lanes=self._lanes,
+            roster=self._roster,
+            desk=self._desk,
+            helm=self._helm,
+            status=lambda pool: self._status(self._pools[pool], time.monotonic()),
+        )
         if not log.handlers:  # Ray gives an actor's process none below WARNING
             log.addHandler(logging.StreamHandler(sys.stderr))
             log.setLevel(logging.INFO)
@@ -147,10 +166,30 @@ class Scheduler:
             seat.drained = True
             self._bell.ring()
 
+    async def operate(self, raw: bytes) -> bytes:
+        """Do what an operator orders (`orders.Order`); the answer. Raises BadRequest."""
+        order: Order = msgspec.msgpack.decode(raw, type=Order)
+        before = dict(self._helm.hands)
+        answer = self._operating.answer(order)
+        if self._helm.hands != before:
+            log.info("pools as set by hand: %s", msgspec.json.encode(self._helm.hands).decode())
+            await asyncio.to_thread(hand_store.save, self._config.namespace, self._helm.hands)
+        if isinstance(order, Pause):
+            self._roster.paused.add(order.pool)
+            for seat in self._roster.of(order.pool):
+                for offer in tuple(seat.proposed):
+                    self._spawn(self._take_back(seat, offer, requeue=True))
+        self._bell.ring()
+        return msgspec.msgpack.encode(answer)
+
     # -- the loop --------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        self._helm.hands.update(await asyncio.to_thread(hand_store.load, self._config.namespace))
         await self._adopt()
+        self._spawn(self._provide())
+        if self._config.spares:
+            self._spawn(self._stock())
         while True:
             seen = self._bell.count
             now = time.monotonic()
@@ -196,44 +235,48 @@ class Scheduler:
 
     def _begin(self, state: _PoolState) -> None:
         pool = state.pool
-        number = self._numbers[pool.name] = self._numbers.get(pool.name, 0) + 1
-        seat = self._seat(f"{ENGINE_PREFIX}{pool.name}-{number}", pool.name)
-        self._spawn(self._create(seat, pool))
+        if spare := self._spares.take(pool.name):
+            self._spawn(self._attend(self._seat(spare.name, pool.name), spare.handle, spare=True))
+        else:
+            self._spawn(self._create(self._seat(self._fresh_name(pool.name), pool.name), pool))
+
+    def _fresh_name(self, pool: str) -> str:
+        number = self._numbers[pool] = self._numbers.get(pool, 0) + 1
+        return f"{ENGINE_PREFIX}{pool}-{number}"
+
+    async def _stock(self) -> None:
+        """Keep spares while nothing more urgent starts: of pools that may have another actor."""
+        while True:
+            await asyncio.sleep(SPARES_EVERY_S)
+            room = self._config.max_actors - len(self._roster.seats)
+            if room > 0 and all(seat.ready for seat in self._roster.seats.values()):
+                statuses = [self._status(state, time.monotonic()) for state in self._pools.values()]
+                open_ = {s.pool for s in statuses if s.actors < s.max_actors and not (s.paused or s.error)}
+                await self._spares.stock(pool for pool in self._config.pools if pool.name in open_)
 
     async def _create(self, seat: Seat, pool: Pool) -> None:
-        options = {
-            "name": seat.name,
-            "namespace": self._config.namespace,
-            "lifetime": "detached",
-            "max_restarts": 0,
-            "max_concurrency": MAX_CALLS,
-            "num_cpus": pool.cpus,
-            "num_gpus": pool.gpus,
-            "enable_task_events": False,
-            "runtime_env": {"env_vars": environment(pool)},
-        }
         try:
-            # The first .remote() of a class blocks for 0.2 s.
-            handle = await asyncio.to_thread(
-                lambda: ray.remote(EngineActor).options(**options).remote(pool.name, pool.operations)
-            )
+            handle = await asyncio.to_thread(create, pool, seat.name, self._config.namespace)
         except (RayError, ValueError) as error:
             self._failed(seat, type(error).__name__)
             return
         await self._attend(seat, handle)
 
-    async def _attend(self, seat: Seat, handle: Any) -> None:
-        """Follow one actor from its start to its end."""
+    async def _attend(self, seat: Seat, handle: Any, *, spare: bool = False) -> None:
+        """Follow one actor from its start to its end. A `spare` that turns out to be dead is no failed start."""
         self._handles[seat.name] = handle
         try:
-            error = await asyncio.wait_for(_answer(handle.ready.remote()), self._config.start_s)
-        except TimeoutError:
-            error = "start-timeout"
+            error = await self._started(seat, handle)
+        except RayActorError:
+            error = RayActorError.__name__
         except RayError as lost:
             error = type(lost).__name__
         if error:
             await asyncio.to_thread(ray.kill, handle)
-            self._failed(seat, error)
+            if seat.retiring or (spare and error == RayActorError.__name__):
+                self._gone(seat)  # it had no machine and is no longer wanted, or was dead already
+            else:
+                self._failed(seat, error)
             return
         seat.begin(time.monotonic())
         if state := self._pools.get(seat.pool):
@@ -258,6 +301,33 @@ class Scheduler:
             self._match()
             self._bell.ring()
 
+    async def _started(self, seat: Seat, handle: Any) -> str:
+        """What `ready` answers, or `start-timeout`. The time for which no machine had room does not count."""
+        ready = asyncio.ensure_future(_answer(handle.ready.remote()))
+        pool = self._pools.get(seat.pool)
+        counted_s = 0.0
+        while not ready.done():
+            began = time.monotonic()
+            await asyncio.wait((ready,), timeout=PLACE_LOOK_S)
+            if ready.done() or not pool:
+                continue
+            actor_id = handle._actor_id.hex()  # noqa: SLF001 - Ray has no other way to name it to its own tables
+            seat.unplaced = await asyncio.to_thread(nodes.has_no_room, actor_id, nodes.bundle(pool.pool))
+            counted_s += 0.0 if seat.unplaced else time.monotonic() - began
+            if counted_s > self._config.start_s:
+                ready.cancel()
+                return "start-timeout"
+        return str(ready.result())
+
+    async def _provide(self) -> None:
+        """Ask for machines while actors have none."""
+        while True:
+            desired: dict[str, int] = {}
+            if any(seat.unplaced for seat in self._roster.seats.values()):
+                desired = {name: decision.desired for name, decision in self._helm.decisions.items()}
+            await self._machines.ask(nodes.wanted(desired, self._config.pools))
+            await asyncio.sleep(MACHINES_EVERY_S)
+
     def _retire(self, seat: Seat) -> None:
         seat.retiring = True
         self._spawn(self._end(seat))
@@ -265,6 +335,9 @@ class Scheduler:
     async def _end(self, seat: Seat) -> None:
         handle = self._handles.get(seat.name)
         if not handle:
+            return
+        if seat.unplaced:
+            await asyncio.to_thread(ray.kill, handle)
             return
         try:
             if not await asyncio.wait_for(_answer(handle.retire.remote()), CALL_S):
@@ -342,6 +415,8 @@ class Scheduler:
     def _status(self, state: _PoolState, now: float) -> PoolStatus:
         name = state.pool.name
         seats = self._roster.of(name)
+        floor, most = self._helm.limits_of(state.pool, time.time())
+        hand = self._helm.hands.get(name, NOTHING)
         return PoolStatus(
             name,
             queued=self._lanes.waiting(name),
@@ -350,10 +425,15 @@ class Scheduler:
             leased=sum(seat.load > 0 for seat in seats),
             draining=sum(seat.drained or not seat.fed for seat in seats),
             desired=self._helm.decisions[name].desired,
-            reason=self._helm.decisions[name].reason,
+            reason="paused by hand" if hand.paused else self._helm.decisions[name].reason,
             error=state.error,
             retry_in_s=max(0.0, state.retry_at - now),
             recycled=state.recycled,
+            unplaced=sum(seat.unplaced for seat in seats),
+            min_actors=floor,
+            max_actors=most,
+            by_hand=hand != NOTHING,
+            paused=hand.paused,
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

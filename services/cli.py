@@ -23,6 +23,7 @@ from services import (
     cli_notices,
     cli_parked,
     cli_policy,
+    cli_pool,
     cli_receipt,
     cli_restore,
     cli_sharing,
@@ -93,6 +94,7 @@ app.add_typer(cli_metrics.app, name="metrics")
 app.add_typer(cli_notices.app, name="notices")
 app.add_typer(cli_parked.app, name="parked")
 app.add_typer(cli_policy.app, name="policy")
+app.add_typer(cli_pool.app, name="pool")
 app.add_typer(cli_receipt.app, name="receipt")
 app.add_typer(cli_sharing.app, name="sharing")
 app.add_typer(cli_tenant.app, name="tenant")

@@ -14,6 +14,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from ray_cluster.pools import PoolStatus
+from services import pool_api
 from services.counts import PATH as COUNTS
 from services.gateway.owner_client import REPLAYED
 from services.tls import client_context, server_context
@@ -41,7 +42,7 @@ _decoders = {verb: msgspec.msgpack.Decoder(request) for verb, (request, _) in VE
 class OwnerServer:
     """Serves `POST /v1/{partition}/{verb}`, and `GET /metrics`, `/estates` and `/pools` for people with the token.
 
-    And `POST /counts`, for the worker that publishes.
+    And `POST /counts`, for the worker that publishes; `POST /pools`, for operators.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class OwnerServer:
         tls_dir: str,
         token: str,
         counts: Callable[[Ask], list[Share]],
+        operate: Callable[[bytes], Awaitable[bytes]],
     ) -> None:
         self._estates, self._pools, self._port, self._counts = estates, pools, port, counts
         self._ssl = server_context(tls_dir)
@@ -63,6 +65,7 @@ class OwnerServer:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/estates", self._state)
         app.router.add_get("/pools", self._pool_states)
+        pool_api.add_routes(app, self._known, operate)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
 
     async def start(self) -> None:

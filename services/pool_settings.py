@@ -21,6 +21,7 @@ def cluster_config(settings: Settings) -> ClusterConfig:
         idle_s=settings.actor_idle_s,
         cooldown_s=settings.actor_cooldown_s,
         ceiling_per_hour=settings.cost_ceiling_per_hour,
+        spares=settings.actor_spares,
         recycle_jobs=settings.actor_jobs,
         recycle_growth_bytes=settings.actor_growth_bytes,
         time_zone=settings.time_zone,

@@ -95,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     actor_cooldown_s: NotNegative = 30.0  # none is let go so soon after its pool has grown
     cost_ceiling_per_hour: NotNegative | None = None  # of all actors together, in the unit of the pools' prices
     pools: dict[str, PoolSettings] = {}  # by name; a pool that is not here has the defaults
+    actor_spares: Annotated[int, msgspec.Meta(ge=0)] = 0  # of each CPU pool, started and with nothing loaded
     actor_jobs: Count = 10_000  # an engine actor is replaced after so many jobs, once it has nothing to do
     actor_growth_bytes: Count = 1 << 30  # likewise, after its resident memory has grown by this
     demo_clock: bool = False  # a local demo may advance the promise clock

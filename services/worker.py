@@ -257,6 +257,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             port=port,
             tls_dir=settings.tls_dir,
             token=settings.internal_token,
+            operate=cluster.operate,
             counts=lambda ask: tools.tallies.shares(ask, tools.clock.now()),
         )
         await server.start()

@@ -71,7 +71,7 @@ async def start_ray(children: Children, *, temp_dir: Path, cpus: float) -> Ray:
             "--include-log-monitor=false",  # a worker's output stays in its own file
             "--disable-usage-stats",
         ],
-        env=ray_env(str(token)) | {"PYTHONPATH": _python_path()},
+        env=ray_env(str(token)) | {"PYTHONPATH": python_path()},
     )
     log = Path(child.log)
 
@@ -86,7 +86,7 @@ async def start_ray(children: Children, *, temp_dir: Path, cpus: float) -> Ray:
     return Ray(address(), str(token))
 
 
-def _python_path() -> str:
+def python_path() -> str:
     """Workers must import our packages from where we did."""
     ours = str(Path(__file__).resolve().parents[2])
     return os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH"))))

@@ -55,7 +55,7 @@ class TestBetweenWorkers:
             self.asked.append(ask)
             return [SHARE]
 
-        server = OwnerServer([], None, port=port, tls_dir="", token=TOKEN, counts=answer)  # type: ignore[arg-type]
+        server = OwnerServer([], None, port=port, tls_dir="", token=TOKEN, counts=answer, operate=None)  # type: ignore[arg-type]
         await server.start()
         yield port
         await server.stop()
