@@ -41,6 +41,7 @@ lock: setup ## new locks from requirements*.in; UPGRADE=1 takes newer versions
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --override requirements-overrides.in requirements.in -o requirements.lock
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-bootstrap.in -o requirements-bootstrap.lock
 	$(COMPILE) --no-deps requirements-weights.in -o requirements-weights.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) -c requirements.lock requirements-peers.in -o requirements-peers.lock
 	@! grep -n '://' requirements*.lock || { echo 'expected no address in a lock file'; exit 1; }
 
 clean: ## everything that was made or fetched

@@ -24,7 +24,8 @@ class NoopParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`steps` pauses of `step_s` seconds, each a cancel point; then `fail` raises, `fill` finds no memory left, or
     `crash` ends the process.
 
-    The result is a copy of input 0, or `out_bytes` zero bytes.
+    The result is a copy of input 0, or `out_bytes` zero bytes. `timed`: its facts say when the run began and ended, on
+    the machine's monotonic clock.
     """
 
     steps: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
@@ -33,6 +34,7 @@ class NoopParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fail: bool = False
     crash: bool = False
     fill: bool = False
+    timed: bool = False
 
 
 class Noop:
@@ -56,6 +58,7 @@ class Noop:
         """As `NoopParams` says; the input is not decoded."""
         del seed
         wanted = parse(params, NoopParams)
+        began_s = time.monotonic()
         for step in range(wanted.steps):
             check(cancelled)
             report("wait", step / wanted.steps)
@@ -69,4 +72,7 @@ class Noop:
             raise MemoryError
         media = bytearray(first(inputs)) if wanted.out_bytes is None else bytearray(wanted.out_bytes)
         report("done", 1.0)
-        return Result(media, "application/octet-stream", 0, 0, 0, {"steps": wanted.steps})
+        facts: dict[str, int | float] = {"steps": wanted.steps}
+        if wanted.timed:
+            facts |= {"began_s": began_s, "ended_s": time.monotonic()}
+        return Result(media, "application/octet-stream", 0, 0, 0, facts)

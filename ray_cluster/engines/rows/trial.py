@@ -13,7 +13,7 @@ ROWS = (
         pool="noop",
         memory_mb=60,
         base_s=0.001,
-        params=("steps", "step_s", "out_bytes", "fail", "crash", "fill"),
+        params=("steps", "step_s", "out_bytes", "fail", "crash", "fill", "timed"),
         smaller={"fill": False},
         makes="data",
     ),
