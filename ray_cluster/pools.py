@@ -81,6 +81,7 @@ class PoolStatus(msgspec.Struct, frozen=True):
     max_actors: int = 0
     by_hand: bool = False  # an operator set one of the two, or paused it
     paused: bool = False
+    failed_starts: int = 0  # since the scheduler began
 
 
 def environment(pool: Pool) -> dict[str, str]:

@@ -434,6 +434,7 @@ class Scheduler:
             max_actors=most,
             by_hand=hand != NOTHING,
             paused=hand.paused,
+            failed_starts=state.failed_starts,
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -455,12 +456,14 @@ class _PoolState:
         self.error = ""
         self.retry_at = 0.0
         self.recycled = 0
+        self.failed_starts = 0
         self._failures = 0
 
     def failed(self, error: str, now: float) -> None:
         self.error = error
         self.retry_at = now + min(BACKOFF_FIRST_S * 2**self._failures, BACKOFF_MAX_S)
         self._failures += 1
+        self.failed_starts += 1
 
     def started(self) -> None:
         self.error, self.retry_at, self._failures = "", 0.0, 0

@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from ray_cluster.pools import PoolStatus
-from services import pool_api
+from services import pool_api, scraping
 from services.counts import PATH as COUNTS
 from services.gateway.owner_client import REPLAYED
 from services.tls import client_context, server_context
@@ -59,7 +59,7 @@ class OwnerServer:
         self._estates, self._pools, self._port, self._counts = estates, pools, port, counts
         self._ssl = server_context(tls_dir)
         self._expected = f"Bearer {token}".encode()
-        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[scraping.counted])
         app.router.add_post("/v1/{partition}/{verb}", self._answer)
         app.router.add_post(COUNTS, self._share)
         app.router.add_get("/metrics", self._metrics)
@@ -120,6 +120,7 @@ class OwnerServer:
     async def _metrics(self, request: web.Request) -> web.Response:
         if not self._known(request):
             raise web.HTTPUnauthorized
+        await scraping.refresh(self._estates, self._pools)
         return web.Response(body=generate_latest(), content_type="text/plain")
 
     async def _state(self, request: web.Request) -> web.Response:

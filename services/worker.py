@@ -27,7 +27,7 @@ import uvloop
 
 from ray_cluster.client import Cluster
 from ray_cluster.engines import registry
-from services import approvers, originals, policies_followed, register
+from services import approvers, compaction, originals, policies_followed, register
 from services.clock_topic import follow_clock
 from services.costs import LearntCosts
 from services.counts import counts_of
@@ -248,7 +248,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         estates.on_opened.append(Estate.count_jobs)
         estates.on_opened.append(wiring.dispatcher.resume)
         estates.on_revoked.append(wiring.dispatcher.revoked)
-        flow = Flow(estates, on_parked=lambda topic, kind: metrics.PARKED.labels(topic, kind).inc())
+        flow = Flow(estates, on_parked=metrics.parked)
         for topic, decisions in AGENTS.items():
             _agent(app, flow, topic, decisions)
         server = OwnerServer(
@@ -266,6 +266,8 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         standing = asyncio.create_task(crowd.keep(tools.crowd, cluster, wiring.address), name="standing")
         standing.add_done_callback(_fatal)
         stack.callback(standing.cancel)
+        looking = asyncio.create_task(compaction.watch(settings.kafka, estates.owned), name="compaction")
+        stack.callback(looking.cancel)
         following = asyncio.create_task(policies_followed.follow(settings.policies_extra, tools), name="policies")
         stack.callback(following.cancel)
         dispatching = asyncio.create_task(wiring.dispatcher.run(), name="dispatcher")

@@ -345,7 +345,8 @@ class Ledger:
                 batch, self._queue = self._queue, []
                 written = self._written
                 self._wake.clear()
-                commit = await self._commit(batch)
+                with metrics.COMMIT_S.time():
+                    commit = await self._commit(batch)
                 self.groups, self.changes = self.groups + 1, self.changes + len(batch)
                 for change, future in batch:
                     if not change.erases and not future.done():
@@ -453,7 +454,7 @@ class Ledger:
         if again:
             return Outgoing(topics.PARKED, b"", b"", headers)
         self.refused += 1
-        metrics.PARKED.labels(event.topic, REFUSED).inc()
+        metrics.parked(event.topic, REFUSED)
         return Outgoing(topics.PARKED, event.key, event.value, headers)
 
     async def _attempt(

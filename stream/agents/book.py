@@ -37,6 +37,7 @@ from stream.vault.pages import KeyPages
 from stream.vault.record import open_body, seal_body
 from stream.vault.secret import Key
 
+PARKED = b"parked/"
 HIDDEN_AGAIN_S = 20.0  # what is hidden this long is announced again: an engine's release takes 10 s at most
 
 _AT_REST = frozenset({AssetState.PENDING, AssetState.STORED, *(state for state in JobState if state.ended)})
@@ -98,6 +99,7 @@ class Book:
         self.records: set[str] = set()  # assets without media: what is kept of a person besides
         self.held: set[str] = set()  # living assets over which a case was opened
         self.moved: dict[str, Job] = {}  # jobs written by the decision under way
+        self.parked: dict[bytes, None] = {}  # rows of parked events, and of some that are gone meanwhile
         self._named: Counter[bytes] = Counter()  # page → living rows that name it, when the book was rebuilt
         self._ledger, self._pages, self._await_inputs_s = ledger, pages, await_inputs_s
         self._fresh: dict[bytes, bytes | None] = {}  # written by the decision under way, not yet applied
@@ -264,6 +266,8 @@ class Book:
 
     def index_due(self, due: float, key: bytes) -> None:
         """This row has something to do at `due`."""
+        if key.startswith(PARKED):
+            self.parked[key] = None
         if self._indexed.get(key) != due:
             self._indexed[key] = due
             heapq.heappush(self._due, (due, key))

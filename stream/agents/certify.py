@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from stream.audit.log import Entry, Log
 from stream.audit.receipts import Cause, Covered, Erasure, Residue, milliseconds
 from stream.events.rows import AssetState
 from stream.ledger import Change, Commit
+from stream.metrics import erasures as metrics
 
 if TYPE_CHECKING:
     from stream.agents.estate import Estate
@@ -78,6 +80,7 @@ class Certifier:
                 kept = []
                 self.outstanding[index] = len(portion)
                 for asset in portion:
+                    _measure(asset, unreadable_at)
                     head = msgspec.structs.replace(asset.head, receipt=index, unreadable_at=unreadable_at)
                     estate.book.put_asset(change, Asset(asset.id, head, None))
         if groups:
@@ -137,3 +140,10 @@ class Certifier:
         )
         groups = [Covered.of(*of, leaves) for of, leaves in sorted(covered.items())]
         return lambda log: log.erased(erasure, groups)
+
+
+def _measure(asset: Asset, unreadable_at: float) -> None:
+    """Seconds to its ceiling: of what has one, and no hold was to keep beyond it."""
+    head = asset.head
+    if math.isfinite(head.ceiling) and not head.hold and not head.released:
+        metrics.SLACK_S.labels(head.app, head.data_class).observe(head.ceiling - unreadable_at)

@@ -64,6 +64,10 @@ class Crowd:
         self._jobs[job.id] = made
         self._count(made, 1)
 
+    def pool(self, operation: str) -> str:
+        """Where it is done; empty where this version has no engine for it."""
+        return self._predicted(operation)[0]
+
     def close(self, partition: int) -> None:
         """This worker owns the partition no more."""
         for job_id in [job_id for job_id, job in self._jobs.items() if job.partition == partition]:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from stream.agents.api_operator import Original
-from stream.agents.book import Book
+from stream.agents.book import Book, Job
 from stream.agents.certify import Certifier
 from stream.agents.codes import Codes
 from stream.agents.crowd import Crowd
 from stream.agents.drops import Drops
+from stream.agents.passage import Passage
 from stream.agents.watch import Watch
 from stream.audit.log import Entry, Log
 from stream.clock import Clock
@@ -97,6 +98,7 @@ class Estate:
         self.watch = Watch(base=int(self.opened_at) << 20)  # so that a sequence grows across owners too
         self.certifier = Certifier(self)
         self.drops = Drops(self)
+        self.passage = Passage(tools.crowd.pool)
         self.grants: Grants
         self.closer: Closer
         self.dispatcher: Dispatcher
@@ -124,7 +126,7 @@ class Estate:
         try:
             future = self.ledger.apply(change)
             for job in self.book.moved.values():
-                self.tools.crowd.put(self.partition, job)
+                self._seen(job)
         finally:
             self.book.discard()
         if change.then or change.leaves:
@@ -135,7 +137,7 @@ class Estate:
         """Right after the opening: what a former owner left unfinished is claimed by this one."""
         for job_id in self.book.active:
             if (job := self.book.job(job_id)) is not None:
-                self.tools.crowd.put(self.partition, job)
+                self._seen(job)
 
     def log(self, change: Change, make: Callable[[Log], Entry]) -> int:
         """The index that an entry of the audit log will have. It is made when the change is applied, not before.
@@ -174,6 +176,10 @@ class Estate:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.ledger.close()
+
+    def _seen(self, job: Job) -> None:
+        self.tools.crowd.put(self.partition, job)
+        self.passage.put(job, early_s=job.head.not_before - self.now())
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

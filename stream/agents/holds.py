@@ -145,7 +145,7 @@ def _move(estate: Estate, change: Change, asset: Asset, name: bytes, until: int)
 
 
 def _free(asset: Asset) -> Asset:
-    return Asset(asset.id, msgspec.structs.replace(asset.head, hold=b"", hold_until=0.0), asset.body)
+    return Asset(asset.id, msgspec.structs.replace(asset.head, hold=b"", hold_until=0.0, released=True), asset.body)
 
 
 def _all(estate: Estate) -> list[Asset]:

@@ -12,6 +12,7 @@ import msgspec
 
 from stream.agents import api_operator as api
 from stream.agents import operators
+from stream.agents.book import PARKED as PREFIX
 from stream.agents.estate import Estate
 from stream.audit.operated import Action
 from stream.errors import BadRequest, MayflyError, StoreUnavailable
@@ -21,7 +22,6 @@ from stream.events.rows import rows as codec
 from stream.ids import digest
 from stream.ledger import Change, Outgoing
 
-PREFIX = b"parked/"
 REPLAYED = "replayed"
 
 
@@ -113,11 +113,13 @@ def waiting(estate: Estate) -> dict[tuple[str, str], int]:
 
 def _all(estate: Estate) -> list[tuple[str, Parked]]:
     found = []
-    for key, value in estate.ledger.items():
-        if key.startswith(PREFIX):
-            header, _ = codec.decode(value)
-            assert isinstance(header, Parked)
-            found.append((key.removeprefix(PREFIX).decode(), header))
+    for key in list(estate.book.parked):
+        if (value := estate.ledger.get(key)) is None:
+            del estate.book.parked[key]  # dropped, or expired
+            continue
+        header, _ = codec.decode(value)
+        assert isinstance(header, Parked)
+        found.append((key.removeprefix(PREFIX).decode(), header))
     return found
 
 

@@ -118,6 +118,7 @@ class AssetHead(msgspec.Struct, frozen=True, tag="asset", omit_defaults=True):
     hold: bytes = b""  # commitment of the case that moved its key
     hold_until: float = 0.0
     disclosed: bool = False  # a case handed out its key and a copy: its receipt says so
+    released: bool = False  # a hold that may have kept it beyond its promise was released
 
 
 class AssetBody(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from stream.metrics.bounded import Bounded
+
 TAKEOVERS = Counter("mayfly_takeovers_total", "Partitions opened by this worker")
 TAKEOVER_S = Histogram("mayfly_takeover_seconds", "From assignment to serving", buckets=(0.1, 0.3, 1, 3, 5, 10, 15))
+COMMIT_S = Histogram(
+    "mayfly_commit_seconds",
+    "A group's transaction, until what it erases is dead or waits for the root store",
+    buckets=(0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 3, 10),
+)
 PARKED = Counter("mayfly_parked_total", "Events parked", ("topic", "kind"))
 INPUTS_REFUSED = Counter(
     "mayfly_inputs_refused_total", "Jobs that ended because no engine can take what was sent", ("app", "reason")
@@ -29,6 +36,14 @@ RIGHTS_LATE = Gauge("mayfly_rights_late", "Open requests whose due date has pass
 DISCLOSURES = Counter("mayfly_disclosures_total", "Cases that handed something out", ("app", "document"))
 NOTICE_LEFT_S = Gauge("mayfly_notice_left_seconds", "Until somebody must be told of an incident", ("app", "to"))
 NOTICE_ALARMS = Counter("mayfly_notice_alarms_total", "Notices of incidents that came near their time", ("app", "to"))
+ANSWERS = Counter("mayfly_owner_answers_total", "Owner API, by its answers", ("verb", "status"))
 ANSWER_S = Histogram(
     "mayfly_owner_answer_seconds", "Owner API", ("verb",), buckets=(0.002, 0.005, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 )
+
+_kind = Bounded()
+
+
+def parked(topic: str, kind: str) -> None:
+    """An event was parked. `kind`: of one of our errors, or the class of one that nobody foresaw."""
+    PARKED.labels(topic, _kind(kind)).inc()

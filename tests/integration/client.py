@@ -189,12 +189,18 @@ async def problems(system: System) -> Counter[str]:
 async def worker_metrics(system: System) -> Counter[tuple[str, ...]]:
     """Every counter of all workers, summed: (name, label values by the labels' names…) → value."""
     found: Counter[tuple[str, ...]] = Counter()
+    for text in await worker_texts(system):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found[sample.name, *(sample.labels[name] for name in sorted(sample.labels))] += int(sample.value)
+    return found
+
+
+async def worker_texts(system: System) -> list[str]:
+    """What each worker tells a scraper."""
     headers = {"Authorization": f"Bearer {system.settings.internal_token}"}
     context = client_context(system.settings.tls_dir)
     assert context is not None
+    ports = json.loads((system.folder / SYSTEM_FILE).read_text())["workers"].values()
     async with httpx.AsyncClient(verify=context, headers=headers) as http:
-        for port in json.loads((system.folder / SYSTEM_FILE).read_text())["workers"].values():
-            for family in text_string_to_metric_families((await http.get(f"https://127.0.0.1:{port}/metrics")).text):
-                for sample in family.samples:
-                    found[sample.name, *(sample.labels[name] for name in sorted(sample.labels))] += int(sample.value)
-    return found
+        return [(await http.get(f"https://127.0.0.1:{port}/metrics")).text for port in ports]

@@ -6,11 +6,14 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from services import cli, operator
@@ -20,7 +23,8 @@ from services.local.running import Running
 from services.local.system import SETTINGS_FILE, SYSTEM_FILE, System
 from stream import topics
 from stream.events.bus import GenerateRequested, bus
-from tests.integration.client import APP, Client, asset_of, eventually, records, worker_metrics
+from tests.integration.client import APP, Client, asset_of, eventually, records, worker_metrics, worker_texts
+from tests.labels import BOUNDS
 
 pytestmark = pytest.mark.stack
 
@@ -108,7 +112,7 @@ async def limited(system: System, **limits: Any) -> Client:
 class TestAdmission:
     async def test_a_tenants_jobs_are_limited_over_all_owners_and_nobody_elses(self, client: Client) -> None:
         before = (await worker_metrics(client.system))["mayfly_admission_refused_total", "interactive", "too-many-jobs"]
-        async with await limited(client.system, jobs=3) as small:
+        async with aclosing(await limited(client.system, jobs=3)) as small:
             subjects = [small.place(partition) for partition in range(3)]  # of both workers
             begun = [await small.submit(subject) for subject in subjects]
             assert [answer.status_code for answer in begun] == [201] * 3
@@ -131,6 +135,35 @@ class TestAdmission:
             await eventually(let_in)
         after = (await worker_metrics(client.system))["mayfly_admission_refused_total", "interactive", "too-many-jobs"]
         assert after > before
+
+
+class TestMetrics:
+    async def test_every_label_that_was_ever_used_is_bounded(self, client: Client) -> None:
+        await client.done(lane="batch")
+        async with httpx.AsyncClient() as http:
+            texts = [(await http.get(f"{client.system.url}/metrics")).text, *await worker_texts(client.system)]
+        families = [family for text in texts for family in text_string_to_metric_families(text)]
+        ours = [sample for family in families if family.name.startswith("mayfly") for sample in family.samples]
+        odd = {
+            (sample.name, label, value)
+            for sample in ours
+            for label, value in sample.labels.items()
+            if label != "le" and not BOUNDS[label][1](value)
+        }
+        assert odd == set()
+        told = {sample.name for sample in ours}
+        pools = {sample.labels["pool"] for sample in ours if sample.name == "mayfly_pool_desired"}
+        assert pools >= {"noop"}
+        assert "mayfly_compaction_lag_seconds" in told
+        assert {sample.value for sample in ours if sample.name == "mayfly_scheduler_silent"} == {0.0}
+        assert sum(s.value for s in ours if s.name == "mayfly_partitions_owned") == client.system.settings.partitions
+        waits = [s.value for s in ours if s.name == "mayfly_lane_wait_seconds_count" and s.labels["lane"] == "batch"]
+        assert sum(waits) >= 1
+        ends = {s.labels["end"] for s in ours if s.name == "mayfly_leases_ended_total" and s.value}
+        assert ends >= {"useful", "cancelled"}
+        late = [s.value for s in ours if s.name == "mayfly_erasure_slack_seconds_bucket" and s.labels["le"] == "0.0"]
+        assert late
+        assert not any(late)
 
 
 class TestParked:

@@ -1,0 +1,154 @@
+"""Every metric: its labels are bounded, its name is documented, and rules and dashboards ask only for what there is."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import pkgutil
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+
+import stream.metrics
+from tests.labels import BOUNDS
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "deploy/prometheus/mayfly.rules.yml"
+DASHBOARD = ROOT / "deploy/grafana/mayfly.json"
+RUNBOOK = ROOT / "docs/operators/sre.md"
+
+SERIES = 100_000
+"""More than one metric may have on one process; what is closed by configuration is counted far too high."""
+
+NAME = re.compile(r"\bmayfly_[a-z_]+")
+SELECTOR = re.compile(r"\b(mayfly_[a-z_]+)\{([^}]*)\}")
+MATCHER = re.compile(r'\s*([a-z_]+)\s*(=~|!~|!=|=)\s*"([^"]*)"\s*$')
+GROUPED = re.compile(r"\b(?:by|without)\s*\(([a-z_, ]*)\)")
+
+
+def metrics() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Name as it is scraped → (type, labels)."""
+    for module in pkgutil.iter_modules(stream.metrics.__path__):
+        importlib.import_module(f"stream.metrics.{module.name}")
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for collector in REGISTRY._collector_to_names:
+        metric: Any = collector
+        if (name := getattr(metric, "_name", "")).startswith("mayfly"):
+            found[name + ("_total" if metric._type == "counter" else "")] = metric._type, metric._labelnames
+    return found
+
+
+def series() -> dict[str, tuple[str, ...]]:
+    """Name of a series → its labels: a histogram has three."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, (kind, labels) in metrics().items():
+        if kind == "histogram":
+            found |= {f"{name}_bucket": (*labels, "le"), f"{name}_sum": labels, f"{name}_count": labels}
+        else:
+            found[name] = labels
+    return found
+
+
+@pytest.mark.parametrize("name", metrics())
+def test_no_label_can_grow_with_what_users_send(name: str) -> None:
+    _, labels = metrics()[name]
+    assert set(labels) <= set(BOUNDS)
+    assert math.prod(BOUNDS[label][0] for label in labels) <= SERIES
+
+
+@pytest.mark.parametrize("name", metrics())
+def test_every_metric_is_documented_with_its_labels(name: str) -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    _, labels = metrics()[name]
+    said = f"{name}{{{','.join(labels)}}}" if labels else name
+    assert f"`{said}`" in page
+
+
+def test_nothing_is_documented_that_nobody_counts():
+    page = (ROOT / "docs/operations.md").read_text()
+    assert set(NAME.findall(page)) - set(metrics()) == set()
+
+
+def test_metrics_are_made_in_one_place():
+    made = re.compile(r"\b(?:Counter|Gauge|Histogram|Summary)\(\s*\"mayfly")
+    sources = [path for room in ("stream", "services", "ray_cluster") for path in (ROOT / room).rglob("*.py")]
+    assert {path.parent for path in sources if made.search(path.read_text())} == {ROOT / "stream/metrics"}
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def expressions() -> list[str]:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    drawn = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    return [rule["expr"] for rule in rules()] + drawn
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_rules_and_dashboards_ask_for_what_there_is(expression: str) -> None:
+    known = series()
+    asked = set(NAME.findall(expression))
+    assert asked <= set(known)
+    labels = {label for name in asked for label in known[name]}
+    for name, inside in SELECTOR.findall(expression):
+        for part in inside.split(","):
+            match = MATCHER.match(part)
+            assert match is not None, part
+            label, operator, value = match.groups()
+            assert label in known[name]
+            if operator in {"=", "!="} and label in BOUNDS:
+                assert BOUNDS[label][1](value)
+    for grouped in GROUPED.findall(expression):
+        assert {label.strip() for label in grouped.split(",")} <= labels
+    assert all(expression.count(one) == expression.count(other) for one, other in ("()", "{}", "[]"))
+    assert asked or any(rule.get("record", "-") in expression for rule in rules())
+
+
+def test_every_bound_of_a_bucket_is_one_of_its_histograms():
+    bounds = {
+        f"{metric._name}_bucket": {str(bound) for bound in metric._upper_bounds}
+        for collector in REGISTRY._collector_to_names
+        if getattr(metric := collector, "_type", "") == "histogram" and metric._name.startswith("mayfly")
+    }
+    asked = [
+        (name, value)
+        for expression in expressions()
+        for name, inside in SELECTOR.findall(expression)
+        for value in re.findall(r'\ble="([^"]*)"', inside)
+    ]
+    assert len(asked) >= 2
+    assert all(value in bounds[name] for name, value in asked)
+
+
+def test_every_alert_has_a_page_and_every_page_an_alert():
+    alerts = [rule["alert"] for rule in rules() if "alert" in rule]
+    assert len(alerts) == len(set(alerts))
+    assert re.findall(r"^### (Mayfly\w+)$", RUNBOOK.read_text(), re.MULTILINE) == alerts
+
+
+@pytest.mark.parametrize("rule", [rule for rule in rules() if "alert" in rule], ids=lambda rule: str(rule["alert"]))
+def test_an_alert_says_whom_it_wakes_and_what_it_saw(rule: dict[str, Any]) -> None:
+    assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    used = set(re.findall(r"\$labels\.([a-z_]+)", rule["annotations"]["summary"]))
+    kept = {label.strip() for grouped in GROUPED.findall(rule["expr"]) for label in grouped.split(",")}
+    assert used <= kept
+
+
+def test_panels_do_not_overlap_and_have_ids_of_their_own():
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken = [
+        (x, y)
+        for panel in panels
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert all(x < 24 for x, _ in taken)
