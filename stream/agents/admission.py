@@ -8,7 +8,6 @@ share is let in still, so that nobody's flood fills it for others. It may then h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
@@ -76,9 +75,18 @@ class Ask(msgspec.Struct, frozen=True):
 
 def check(standing: Standing, ask: Ask, limits: Limits) -> None:
     """Raises TooManyJobs, TooMuchWork or QueueFull."""
-    own = [claim for claim in standing.claims if claim.tenant == ask.tenant]
-    jobs = sum(claim.waiting + claim.leased for claim in own)
-    work_s = sum(claim.waiting_s + claim.leased_s for claim in own)
+    jobs, work_s = 0, 0.0  # this tenant's, wherever they are
+    own, own_s, total, total_s, tenants = 0, 0.0, 0, 0.0, 1  # what waits in this lane
+    for claim in standing.claims:
+        mine = claim.tenant == ask.tenant
+        if mine:
+            jobs, work_s = jobs + claim.waiting + claim.leased, work_s + claim.waiting_s + claim.leased_s
+        if claim.lane == ask.lane and claim.waiting and claim.pool == ask.pool:
+            total, total_s = total + claim.waiting, total_s + claim.waiting_s
+            if mine:
+                own, own_s = claim.waiting, claim.waiting_s
+            else:
+                tenants += 1
     if ask.max_jobs and jobs >= ask.max_jobs:
         each_s = work_s / jobs if work_s else UNKNOWN_S
         raise TooManyJobs(
@@ -90,7 +98,17 @@ def check(standing: Standing, ask: Ask, limits: Limits) -> None:
             f"expected at most {ask.max_work_s:.0f} predicted seconds of unfinished work of this tenant",
             (work_s + ask.cost_s - ask.max_work_s) / _rate(standing, ask),
         )
-    _check_lane(standing, ask, limits)
+    actors = max(1, standing.actors.get(ask.pool, 1))
+    limit_s = limits.max_wait_s[Lane(ask.lane)] * actors
+    over_s, own_over_s = total_s + ask.cost_s - limit_s, own_s + ask.cost_s - limit_s / tenants
+    over, own_over = total + 1 - limits.max_waiting, own + 1 - limits.max_waiting // tenants
+    if not own or not ((over_s > 0 and own_over_s > 0) or (over > 0 and own_over > 0)):
+        return  # who has nothing there is let in, whatever the job takes
+    over_s, own_over_s = max(over_s, over * total_s / total), max(own_over_s, own_over * own_s / own)
+    raise QueueFull(
+        f"expected room in the lane {ask.lane}: it is full, and this tenant has its share of it",
+        min(over_s, own_over_s * tenants) / actors,
+    )
 
 
 def place(standing: Standing, ask: Ask) -> Place:
@@ -98,25 +116,30 @@ def place(standing: Standing, ask: Ask) -> Place:
 
     A fluid reading of the scheduler's order: tenants of a lane are served alike, lanes by their weights.
     """
-    lane = [claim for claim in standing.claims if (claim.pool, claim.lane) == (ask.pool, ask.lane)]
-    own = [claim for claim in lane if claim.tenant == ask.tenant]
-    own_s, ahead = sum(claim.waiting_s for claim in own), float(sum(claim.waiting for claim in own))
-    turn_s = own_s + standing.quantum_s / 2  # a turn begins anywhere in the round
-    ahead_s = own_s
-    for claim in lane:
-        if claim.tenant != ask.tenant:
-            ahead_s, ahead = _before(claim, turn_s, ahead_s, ahead)
-    weight = standing.weights.get(ask.lane, 1.0)
-    in_lane_s = ahead_s
-    for name, others in _lanes(standing.claims, ask).items():
-        share_s = in_lane_s * standing.weights.get(name, 1.0) / weight
-        total_s = sum(claim.waiting_s for claim in others)
-        for claim in others:
-            ahead_s, ahead = _before(claim, share_s * _part(claim.waiting_s, total_s), ahead_s, ahead)
-    leased = [claim for claim in standing.claims if claim.pool == ask.pool]
+    own_s, ahead, running_s, leased = 0.0, 0.0, 0.0, 0
+    rivals: list[Claim] = []
+    lanes: dict[str, tuple[float, int]] = {}
+    for claim in standing.claims:
+        if claim.pool != ask.pool:
+            continue
+        leased, running_s = leased + claim.leased, running_s + claim.leased_s / 2  # half done, in the mean
+        if claim.lane != ask.lane:
+            total_s, total = lanes.get(claim.lane, (0.0, 0))
+            lanes[claim.lane] = total_s + claim.waiting_s, total + claim.waiting
+        elif claim.tenant != ask.tenant:
+            rivals.append(claim)
+        else:
+            own_s, ahead = own_s + claim.waiting_s, ahead + claim.waiting
+    ahead_s, turn_s = own_s, own_s + standing.quantum_s / 2  # a turn begins anywhere in the round
+    for claim in rivals:
+        served_s = min(claim.waiting_s, turn_s)
+        ahead_s, ahead = ahead_s + served_s, ahead + claim.waiting * _part(served_s, claim.waiting_s)
+    in_lane_s, weight = ahead_s, standing.weights.get(ask.lane, 1.0)
+    for lane, (total_s, total) in lanes.items():
+        served_s = min(total_s, in_lane_s * standing.weights.get(lane, 1.0) / weight)
+        ahead_s, ahead = ahead_s + served_s, ahead + total * _part(served_s, total_s)
     actors = max(1, standing.actors.get(ask.pool, 1))
-    running_s = sum(claim.leased_s for claim in leased) / 2  # half done, in the mean
-    if sum(claim.leased for claim in leased) < actors and not ahead:
+    if leased < actors and not ahead:
         running_s = 0.0  # one is free
     return Place(position=round(ahead), eta_s=(ahead_s + running_s) / actors)
 
@@ -137,45 +160,11 @@ def without(standing: Standing, told: Iterable[Claim]) -> dict[tuple[str, str, s
     return rest
 
 
-def _check_lane(standing: Standing, ask: Ask, limits: Limits) -> None:
-    lane = [claim for claim in standing.claims if (claim.pool, claim.lane) == (ask.pool, ask.lane) and claim.waiting]
-    tenants = len({claim.tenant for claim in lane} | {ask.tenant})
-    actors = max(1, standing.actors.get(ask.pool, 1))
-    limit_s = limits.max_wait_s[Lane(ask.lane)] * actors
-    total_s, total = sum(claim.waiting_s for claim in lane), sum(claim.waiting for claim in lane)
-    own_s = sum(claim.waiting_s for claim in lane if claim.tenant == ask.tenant)
-    own = sum(claim.waiting for claim in lane if claim.tenant == ask.tenant)
-    over_s, own_over_s = total_s + ask.cost_s - limit_s, own_s + ask.cost_s - limit_s / tenants
-    over, own_over = total + 1 - limits.max_waiting, own + 1 - limits.max_waiting // tenants
-    if not own or not ((over_s > 0 and own_over_s > 0) or (over > 0 and own_over > 0)):
-        return  # who has nothing there is let in, whatever the job takes
-    over_s, own_over_s = max(over_s, over * total_s / total), max(own_over_s, own_over * own_s / own)
-    raise QueueFull(
-        f"expected room in the lane {ask.lane}: it is full, and this tenant has its share of it",
-        min(over_s, own_over_s * tenants) / actors,
-    )
-
-
 def _rate(standing: Standing, ask: Ask) -> float:
     """Seconds of work that are done for this tenant in a second, as long as the pool's others have work too."""
     tenants = {claim.tenant for claim in standing.claims if claim.pool == ask.pool} | {ask.tenant}
     return max(1, standing.actors.get(ask.pool, 1)) / len(tenants)
 
 
-def _lanes(claims: Iterable[Claim], ask: Ask) -> dict[str, list[Claim]]:
-    """The other lanes of the job's pool."""
-    found: dict[str, list[Claim]] = {}
-    for claim in claims:
-        if claim.pool == ask.pool and claim.lane != ask.lane and claim.waiting:
-            found.setdefault(claim.lane, []).append(claim)
-    return found
-
-
-def _before(claim: Claim, share_s: float, ahead_s: float, ahead: float) -> tuple[float, float]:
-    """(seconds, jobs) ahead, with what of this claim is served meanwhile: at most `share_s`."""
-    served_s = min(claim.waiting_s, share_s)
-    return ahead_s + served_s, ahead + claim.waiting * _part(served_s, claim.waiting_s)
-
-
 def _part(some: float, all_: float) -> float:
-    return some / all_ if all_ > 0 and math.isfinite(all_) else 0.0
+    return some / all_ if all_ > 0 else 0.0

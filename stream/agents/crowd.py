@@ -48,6 +48,7 @@ class Crowd:
         self._jobs: dict[str, _Unfinished] = {}
         self._own: dict[_Where, list[float]] = {}  # waiting, waiting_s, leased, leased_s
         self._others: dict[_Where, Claim] = {}
+        self._all: dict[_Where, Claim] = {}  # ours and others'
         self._heard = Standing()
         self._heard_at = float("-inf")
 
@@ -75,27 +76,20 @@ class Crowd:
 
     def claims(self) -> list[Claim]:
         """Of this worker, for the scheduler."""
-        return [
-            Claim(*where, waiting=int(waiting), waiting_s=waiting_s, leased=int(leased), leased_s=leased_s)
-            for where, (waiting, waiting_s, leased, leased_s) in self._own.items()
-        ]
+        return [self._claim(where) for where in self._own]
 
     # -- what others have ----------------------------------------------------------------------------------------
 
     def heard(self, standing: Standing, told: list[Claim]) -> None:
         """The scheduler's answer to `told`."""
         self._heard, self._heard_at = standing, self._monotonic()
-        self._others = admission.without(standing, told)
+        self._know(admission.without(standing, told))
 
     def standing(self) -> Standing:
         """Everybody's claims as of now."""
-        stale = self._monotonic() - self._heard_at > STALE_S
-        found = {} if stale else dict(self._others)
-        for claim in self.claims():
-            where = claim.pool, claim.lane, claim.tenant
-            known = found.get(where)
-            found[where] = claim if known is None else known.plus(claim)
-        return Standing(tuple(found.values()), self._heard.actors, self._heard.weights, self._heard.quantum_s)
+        if self._others and self._monotonic() - self._heard_at > STALE_S:
+            self._know({})
+        return Standing(tuple(self._all.values()), self._heard.actors, self._heard.weights, self._heard.quantum_s)
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
@@ -140,6 +134,26 @@ class Crowd:
         row[at + 1] += by * job.cost_s
         if not row[0] and not row[2]:
             del self._own[job.where]
+        self._merge(job.where)
+
+    def _know(self, others: dict[_Where, Claim]) -> None:
+        self._others = others
+        self._all = dict(others)
+        for where in self._own:
+            self._merge(where)
+
+    def _merge(self, where: _Where) -> None:
+        theirs, ours = self._others.get(where), self._claim(where) if where in self._own else None
+        if theirs is not None and ours is not None:
+            self._all[where] = theirs.plus(ours)
+        elif (one := theirs or ours) is not None:
+            self._all[where] = one
+        else:
+            self._all.pop(where, None)
+
+    def _claim(self, where: _Where) -> Claim:
+        waiting, waiting_s, leased, leased_s = self._own[where]
+        return Claim(*where, waiting=int(waiting), waiting_s=waiting_s, leased=int(leased), leased_s=leased_s)
 
 
 class Scheduler(Protocol):
