@@ -48,6 +48,26 @@ def rotate(
 
 
 @app.command()
+def limit(
+    tenant: Annotated[str, typer.Argument(help="Its id")],
+    transfers: Annotated[int | None, typer.Option(min=1, help="Uploads and downloads at a time")] = None,
+    submits: Annotated[int | None, typer.Option(min=1, help="Requests for a job at a time")] = None,
+    jobs: Annotated[int | None, typer.Option(min=0, help="Unfinished jobs; 0: no limit")] = None,
+    work_s: Annotated[float | None, typer.Option(min=0, help="Predicted seconds of engines; 0: no limit")] = None,
+) -> None:
+    """Change what a tenant may do. What it has begun goes on."""
+    changes = {"transfers": transfers, "submits": submits, "jobs": jobs, "work_s": work_s}
+    try:
+        found = asyncio.run(tenant_topic.limit(_kafka(), tenant, **changes)).limits
+    except MayflyError as error:
+        raise _refused(error) from None
+    _out.print(
+        f"{found.transfers} transfers, {found.submits} submits, {found.jobs} jobs, {found.work_s:.0f} s of work",
+        highlight=False,
+    )
+
+
+@app.command()
 def revoke(tenant: Annotated[str, typer.Argument(help="Its id")]) -> None:
     """Close the API to a tenant. What it stored goes as promised."""
     try:

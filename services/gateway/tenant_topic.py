@@ -33,6 +33,13 @@ async def rotate(bootstrap: str, tenant: str, grace_s: float = tenants.GRACE_S) 
     return rotated, key
 
 
+async def limit(bootstrap: str, tenant: str, **changes: float | None) -> Tenant:
+    """Other limits for this tenant: gateways go by them within a second. Raises UnknownTenant."""
+    changed = tenants.limited((await load(bootstrap)).get(tenant), **changes)
+    await _write(bootstrap, changed.id, changed.encode())
+    return changed
+
+
 async def revoke(bootstrap: str, tenant: str) -> None:
     """No key of this tenant opens anything any more; what it stored goes as promised. Raises UnknownTenant."""
     await _write(bootstrap, (await load(bootstrap)).get(tenant).id, None)

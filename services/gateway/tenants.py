@@ -77,6 +77,12 @@ def rotate(tenant: Tenant, now: float, grace_s: float = GRACE_S) -> tuple[Tenant
     return msgspec.structs.replace(tenant, keys=(*old, KeyDigest(digest_of(key)))), key
 
 
+def limited(tenant: Tenant, **changes: float | None) -> Tenant:
+    """The tenant with these limits changed; None leaves one as it is."""
+    told = {name: value for name, value in changes.items() if value is not None}
+    return msgspec.structs.replace(tenant, limits=msgspec.structs.replace(tenant.limits, **told))
+
+
 def new_key() -> str:
     """A fresh API key."""
     return KEY_PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode().rstrip("=")

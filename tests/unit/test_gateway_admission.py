@@ -10,7 +10,7 @@ import pytest
 from services.gateway.errors import OwnerRefused, TooManyRequests
 from services.gateway.flights import Flights
 from services.gateway.problems import RETRY_AFTER_S, _headers, problem_of
-from services.gateway.tenants import Limits, Tenant, add
+from services.gateway.tenants import Limits, Tenant, add, limited
 from stream.agents.admission import QueueFull
 from stream.agents.api import Problem
 
@@ -59,3 +59,9 @@ def test_an_owner_of_an_earlier_version_says_no_time():
 def test_a_tenant_from_before_has_the_limits_of_now():
     assert Limits() == Limits(transfers=256, submits=64, jobs=20_000, work_s=500_000.0)
     assert len(tenant(transfers=256).encode()) == len(tenant().encode())
+
+
+def test_only_the_limits_that_are_named_change():
+    changed = limited(tenant(jobs=5, submits=7), jobs=0, work_s=None, transfers=3)
+    assert changed.limits == Limits(transfers=3, submits=7, jobs=0)
+    assert limited(changed).limits == changed.limits
