@@ -15,9 +15,13 @@ from ray_cluster.labels.provenance import Signer
 from ray_cluster.labels.rules import Rules
 from ray_cluster.labels.stamp import PixelStamp
 from ray_cluster.leases import Task
+from stream.policies.vocabulary import TEST_ONLY_OPERATIONS
 
 INPUT: Final = "input"
 """The role of what a user sent; the other inputs are made by us."""
+
+_NOT_GATED: Final = frozenset({"detect"}) | TEST_ONLY_OPERATIONS
+"""What is detected is looked at by the operation that it is detected for, by that one's rule."""
 
 _RUN: Final = 0.95
 """Share of a run that is the engine's own; the rest is labels."""
@@ -50,7 +54,8 @@ class _Guarded:
         self._engine = engine
         self._guard = guard
         own = guard.rules.of(task.app)
-        self._gate, self._words = own.gate_of(task.operation), own.words_of(task.operation)
+        self._gate = 1.0 if task.operation in _NOT_GATED else own.gate_of(task.operation)
+        self._words = own.words_of(task.operation)
         self._roles = [piece.role for piece in task.inputs]
 
     def load(self) -> None:

@@ -19,6 +19,7 @@ from services import (
     cli_incident,
     cli_jobs,
     cli_label,
+    cli_local,
     cli_metrics,
     cli_notices,
     cli_parked,
@@ -80,6 +81,7 @@ def up(
     )
 
 
+app.command()(cli_local.local)
 app.command()(cli_restore.backup)
 app.command()(cli_restore.restore)
 app.command()(cli_status.status)

@@ -43,7 +43,7 @@ LAUNCHER = """\
 #!{python}
 import sys
 
-from services.cli import main
+from services.command import main
 
 sys.exit(main())
 """

@@ -88,6 +88,8 @@ def test_over_the_score_of_its_app_a_picture_is_refused_by_name() -> None:
 def test_an_operation_may_be_let_through() -> None:
     assert run(with_gate(0.0), task(operation="cutout"), PORTRAIT) == PORTRAIT
     assert run(with_gate(0.0), task(app="another"), PORTRAIT) == PORTRAIT
+    for operation in ("detect", "noop"):
+        assert run(with_gate(0.0), task(operation=operation), b"whatever") == b"whatever"
 
 
 def test_only_what_a_user_sent_is_looked_at() -> None:
