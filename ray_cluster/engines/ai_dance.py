@@ -130,21 +130,21 @@ def draw(stage: Stage, seed: int, frames: int = FRAMES) -> Iterator[Pixels]:
     person, background = stage.layers.person, stage.layers.background
     places = stage.rig.dance(choreograph(frames, seed))
     reach = int(np.abs(places - stage.rig.source).max() * 1.25) + REACH_PX
-    region = _region(person[..., 3], reach)
+    region = region_of(person[..., 3], reach)
     warp = Warp(region)
     x0, y0, x1, y1 = region
     out = background.copy()
     behind = background[y0:y1, x0:x1]
-    beyond = _extend(person, reach)
+    wide = beyond(person, reach)
     moved = np.empty((y1 - y0, x1 - x0, 4), np.uint8)
     try:
         for target in places:
             field = warp.field(target, stage.rig.source + reach * (1 + 1j))
-            cv2.remap(beyond, field, None, cv2.INTER_LINEAR, dst=moved)
+            cv2.remap(wide, field, None, cv2.INTER_LINEAR, dst=moved)
             lay(moved, behind, out[y0:y1, x0:x1])
             yield out
     finally:  # also when the drawing is given up half-way
-        wipe(beyond, moved, out)
+        wipe(wide, moved, out)
 
 
 def lay(over: NDArray[Any], under: NDArray[Any], out: NDArray[Any]) -> None:
@@ -154,7 +154,7 @@ def lay(over: NDArray[Any], under: NDArray[Any], out: NDArray[Any]) -> None:
     cv2.add(cv2.cvtColor(over, cv2.COLOR_RGBA2RGB), rest, dst=out)
 
 
-def _region(alpha: NDArray[np.uint8], reach: int) -> tuple[int, int, int, int]:
+def region_of(alpha: NDArray[np.uint8], reach: int) -> tuple[int, int, int, int]:
     """The box that the person never leaves: theirs and `reach` px more, inside the picture."""
     height, width = alpha.shape
     y, x = np.nonzero(alpha)
@@ -166,7 +166,7 @@ def _region(alpha: NDArray[np.uint8], reach: int) -> tuple[int, int, int, int]:
     )
 
 
-def _extend(person: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
+def beyond(person: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
     """`person` with `reach` px around it: mirrored where the border cuts them off, clear elsewhere."""
     wide = cv2.copyMakeBorder(person, reach, reach, reach, reach, cv2.BORDER_REFLECT)
     edge = cv2.copyMakeBorder(person[..., 3], reach, reach, reach, reach, cv2.BORDER_REPLICATE)
