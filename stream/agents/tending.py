@@ -68,8 +68,9 @@ async def ls(estate: Estate, ask: api.ListJobs) -> api.JobLines:
     states, slices = frozenset(ask.states), Slices()
     living = bool(states) and not any(state.ended for state in states)
     keys = [job_id.encode() for job_id in estate.book.active] if living else estate.ledger.keys()
-    before = estate.now() - ask.older_than_s
+    before, limit = estate.now() - ask.older_than_s, min(ask.limit, MAX_LINES)
     found: list[tuple[float, str]] = []
+    matched = 0
     for key in keys:
         if slices.over():
             await asyncio.sleep(0)
@@ -79,10 +80,17 @@ async def ls(estate: Estate, ask: api.ListJobs) -> api.JobLines:
             continue
         head, _ = codec.decode(value)
         if isinstance(head, JobHead) and _matches(head, ask, before) and _told(estate, key.decode(), ask, states):
+            matched += 1
             found.append((head.created_at, key.decode()))
-    oldest = heapq.nsmallest(min(ask.limit, MAX_LINES), found)
-    lines = [_line(estate, job) for _, job_id in oldest if (job := estate.book.job(job_id)) is not None]
-    return api.JobLines(jobs=tuple(lines), matched=len(found))
+            if len(found) >= 2 * limit:
+                found = heapq.nsmallest(limit, found)
+    lines: list[api.JobLine] = []
+    for _, job_id in heapq.nsmallest(limit, found):
+        if slices.over():
+            await asyncio.sleep(0)
+        if (job := estate.book.job(job_id)) is not None:
+            lines.append(_line(estate, job))
+    return api.JobLines(jobs=tuple(lines), matched=matched)
 
 
 async def show(estate: Estate, ask: api.ShowJob) -> api.JobDetail:

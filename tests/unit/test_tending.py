@@ -74,10 +74,14 @@ class TestList:
         assert len(await lines(desk, tenant=TENANT, app=APP)) == 3
 
     async def test_at_most_so_many_and_how_many_there_are(self, desk: Desk) -> None:
-        jobs_ = [await desk.submit() for _ in range(3)]
+        made = []
+        for age_s in (30, 10, 50, 20, 40, 60):
+            desk.clock.moment -= age_s
+            made.append((age_s, (await desk.submit()).id))
+            desk.clock.moment += age_s
         told = await desk.ask(api_operator.ListJobs(limit=2))
-        assert told.matched == 3
-        assert {line.id for line in told.jobs} < {job.id for job in jobs_}
+        assert told.matched == 6
+        assert [line.id for line in told.jobs] == [job for _, job in sorted(made, reverse=True)[:2]]
 
     async def test_nothing_of_its_content_is_told(self, desk: Desk) -> None:
         job = await failed(desk, params=b'{"fail": true}', subject="somebody of note")
