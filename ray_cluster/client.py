@@ -159,7 +159,12 @@ class Cluster:
 
     async def standing(self, worker: str, claims: Iterable[Claim]) -> Standing:
         """What all workers' tenants have unfinished, those of `worker` as it says now."""
-        raw = await self._schedule("standing", worker, msgspec.msgpack.encode(list(claims)))
+        try:
+            raw = await self._schedule("standing", worker, msgspec.msgpack.encode(list(claims)))
+        except AttributeError:  # it is detached, and outlives the workers that made it
+            raise SchedulerLost(
+                "expected a scheduler that adds claims up, got one of an earlier version: end it, workers make another"
+            ) from None
         return msgspec.msgpack.decode(raw, type=Standing)
 
     async def pools(self) -> list[PoolStatus]:

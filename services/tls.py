@@ -40,6 +40,10 @@ def client_context(tls_dir: str) -> ssl.SSLContext | None:
     return context
 
 
+NODE = "mayfly"
+"""The name in a node's certificate, for clients that insist on one, such as Prometheus. Our own go by the CA."""
+
+
 def server_context(tls_dir: str) -> ssl.SSLContext | None:
     """For calls from workers; None where `tls_dir` is empty (tests only)."""
     if not tls_dir:
@@ -68,6 +72,7 @@ def create(tls_dir: Path, now: datetime) -> None:
         .issuer_name(ca_name)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NODE)]), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     private = node_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -160,7 +160,7 @@ class Scheduler(Protocol):
     """What is needed of the cluster."""
 
     async def standing(self, worker: str, claims: list[Claim]) -> Standing:
-        """Tell and hear. Raises StoreUnavailable."""
+        """Tell and hear. Raises StoreUnavailable, also where the scheduler is of a version that cannot."""
         ...
 
 
