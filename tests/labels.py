@@ -8,7 +8,6 @@ from http import HTTPStatus
 from ray_cluster.engines import registry
 from services.scraping import OTHER as OTHER_VERB
 from stream import topics
-from stream.agents import admission
 from stream.agents.api import VERBS
 from stream.agents.passage import ENDS
 from stream.audit.operated import Action
@@ -17,7 +16,7 @@ from stream.events.rows import Lane
 from stream.metrics.bounded import MAX_VALUES
 from stream.metrics.scraped import STATES
 from stream.policies.obligations import RightName
-from stream.policies.vocabulary import DataClass
+from stream.policies.vocabulary import DataClass, OperationName
 
 LEFT = "499"  # the caller went before the answer
 APPS, PARTITIONS = 32, 256  # far more than anybody has
@@ -42,9 +41,11 @@ BOUNDS: dict[str, tuple[int, Callable[[str], bool]]] = {
     "end": _among(*ENDS),
     "kind": (MAX_VALUES + 1, _word),
     "lane": _among(*Lane),
+    "operation": _among(*OperationName, *registry.OPERATIONS),
+    "outcome": _among("succeeded", "failed", "left"),
     "partition": (PARTITIONS, str.isdigit),
     "pool": _among("", *(row.pool for row in registry.OPERATIONS.values())),
-    "reason": _among(*(limit.kind for limit in (admission.QueueFull, admission.TooManyJobs, admission.TooMuchWork))),
+    "reason": (64, _word),  # kinds of our own errors: of admission, and of engines that cannot take an input
     "right": _among(*RightName),
     "route": (MAX_VALUES + 1, _word),
     "state": _among(*STATES, *RequestState),
@@ -52,6 +53,6 @@ BOUNDS: dict[str, tuple[int, Callable[[str], bool]]] = {
     "to": _among("users", "regulator", "public"),
     "topic": _among(*topics.EVENTS, topics.LEDGER, topics.KEYS, topics.PARKED),
     "verb": _among(OTHER_VERB, *VERBS),
-    "why": _among("unreachable", "silent", "sealed", "refused", "wrong"),
+    "why": _among("unreachable", "silent", "sealed", "refused", "wrong", "failed", "cancelled", "lost", "superseded"),
 }
 """label → (how many values at most, whether this is one)."""

@@ -37,9 +37,11 @@ def metrics() -> dict[str, tuple[str, tuple[str, ...]]]:
         importlib.import_module(f"stream.metrics.{module.name}")
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for collector in REGISTRY._collector_to_names:
-        metric: Any = collector
-        if (name := getattr(metric, "_name", "")).startswith("mayfly"):
-            found[name + ("_total" if metric._type == "counter" else "")] = metric._type, metric._labelnames
+        families: Any = [collector] if hasattr(collector, "_name") else collector.collect()
+        for family in families:
+            name, kind = getattr(family, "_name", "") or family.name, getattr(family, "_type", "") or family.type
+            if name.startswith("mayfly"):
+                found[name + ("_total" if kind == "counter" else "")] = kind, tuple(family._labelnames)
     return found
 
 
