@@ -2,6 +2,7 @@
 
 A pool's need is the demand bound of earliest-deadline-first scheduling (Baruah, Rosier and Howell, 1990) over the
 utilisation we aim at: for every deadline, the predicted seconds due by then ÷ the seconds until then; the largest wins.
+Due by then is what waits and runs, and what will have come by then and be due, if work arrives as it has of late.
 Up at once, down only after `idle_s`, and a leased actor is never taken: where a starving pool needs the room, `feed`
 falls below `desired`, and an actor gives way when its lease ends.
 
@@ -16,16 +17,23 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from ray_cluster.horizon import Due
+from ray_cluster.horizon import Arriving, Due
 
 MIN_SLACK_S = 1.0
 """A deadline nearer than this counts as this near: such a job is urgent, not infinitely so."""
 
+AIM = 0.5
+"""Share of the time left within which work should be done: it is not served by deadline alone, but lanes and tenants in
+turn, and what it takes is only predicted. Sooner costs hardly more, since the same seconds are then paid earlier."""
+
 LATE_WITHIN_S = 60.0
-"""Jobs that can no longer be in time should be done within this: more actors would not save them."""
+"""Jobs that can no longer be in time count as due in this: more actors at once would not save them."""
 
 GIVE_WAY_S = 5.0
 """How long a pool without an actor waits before a busy pool must let one go: longer than an engine takes to load."""
+
+LOOK_AHEAD_S = 600.0
+"""What keeps arriving is reckoned with up to here, if no deadline is further away."""
 
 LONG_AGO_S = 1e9
 
@@ -47,6 +55,7 @@ class Demand(msgspec.Struct, frozen=True):
     starved_s: float = 0.0  # how long the oldest queued job has waited while there was no actor
     blocked: bool = False  # starting failed: not before the backoff is over
     queued: tuple[Due, ...] = ()  # by deadline
+    arriving: tuple[Arriving, ...] = ()  # what keeps coming, lane by lane
     floor: int = 0  # actors that are kept whatever comes: the warm minimum, or what the timetable says now
     price_per_hour: float = 0.0  # of one actor, in whatever unit the ceiling has
     grown_s: float = LONG_AGO_S  # since it last got an actor
@@ -73,16 +82,29 @@ class Decision(msgspec.Struct, frozen=True):
 
 def needed(demand: Demand, target_utilisation: float) -> int:
     """Actors that meet every deadline that can be met; at least one if there is work, at most one for each job."""
-    due = sorted(
-        (left_s if left_s > 0 and left_s * jobs >= seconds else max(left_s, LATE_WITHIN_S), seconds, jobs)
-        for left_s, seconds, jobs in (*demand.queued, *((left_s, cost_s, 1) for left_s, cost_s in demand.jobs))
-    )
+    due: list[Due] = []
+    for group in demand.queued:
+        left_s, seconds, jobs = group
+        due.append(group if left_s * jobs >= seconds and left_s > 0 else (max(left_s, LATE_WITHIN_S), seconds, jobs))
+    for left_s, cost_s in demand.jobs:
+        due.append((left_s if left_s >= cost_s and left_s > 0 else max(left_s, LATE_WITHIN_S), cost_s, 1))
+    due.sort()
+    if due and due[-1][0] < LOOK_AHEAD_S:
+        due.append((LOOK_AHEAD_S, 0.0, 0))
+    coming = [(rate / target_utilisation, within_s) for rate, within_s in demand.arriving]
     due_s = worst = 0.0
     count = 0
     for left_s, seconds, jobs in due:
-        due_s += max(0.0, seconds)
+        due_s += seconds / target_utilisation
         count += jobs
-        worst = max(worst, min(due_s / max(left_s, MIN_SLACK_S) / target_utilisation, count))
+        over_s = left_s * AIM
+        over_s = max(over_s, MIN_SLACK_S)
+        actors = due_s / over_s
+        actors = min(actors, count)
+        for rate, within_s in coming:
+            if within_s < over_s:
+                actors += rate * (1 - within_s / over_s)
+        worst = max(worst, actors)
     wanted = math.ceil(min(worst, demand.max_actors))
     return min(max(wanted, 1 if due else 0), demand.max_actors)
 

@@ -19,6 +19,18 @@ from ray_cluster.lanes import Lanes
 from ray_cluster.pools import ClusterConfig, Pool
 from ray_cluster.roster import Roster, Seat
 
+TICK_S = 0.25
+"""How often time alone is looked at: idleness, overdue proposals, prefetching."""
+
+SCALE_EVERY_S = 0.05
+"""Steps are at least so far apart, however much happens."""
+
+REST_S = 10.0
+"""Likewise while there is neither work nor an actor: a floor may begin."""
+
+STEER_EVERY_S = 1.0
+"""How often demand is looked at while nothing happens: only deadlines come nearer, and idle actors get older."""
+
 
 class Orders(msgspec.Struct, frozen=True):
     """What is to be done."""
@@ -93,6 +105,7 @@ class Helm:
             seen,
             floor=floor,
             queued=() if paused else seen.queued,  # it gets no actor for what it may not lease
+            arriving=() if paused else seen.arriving,
             starved_s=0.0 if paused else seen.starved_s,
             price_per_hour=pool.price_per_hour,
             grown_s=LONG_AGO_S if grown_at is None else now - grown_at,

@@ -11,8 +11,8 @@ import math
 WIDTHS_S = (0.25, 2.0, 16.0, 128.0, 1024.0, 8192.0)
 """Each eight times the one before."""
 
-AHEAD = 8
-"""A bucket lies at least this many widths ahead, so its deadlines are told at most 1/8 of what is left too early."""
+AHEAD = 4
+"""A bucket lies at least this many widths ahead, so its deadlines are told at most 1/4 of what is left too early."""
 
 EXACT = 64
 """So few buckets of the narrowest width are told as they are."""
@@ -22,6 +22,9 @@ FAR_S = 1e12
 
 Due = tuple[float, float, int]
 """(seconds left, predicted seconds, jobs) of one bucket; what is left is told early rather than late."""
+
+Arriving = tuple[float, float]
+"""(seconds of work that arrive a second, how long after its arrival it is due) of one lane."""
 
 
 class Horizon:
@@ -53,9 +56,7 @@ class Horizon:
         return ((-WIDTHS_S[0], seconds, jobs), *near)
 
     def _exact(self, now: float) -> list[Due]:
-        width, level = WIDTHS_S[0], self._levels[0]
-        first = math.floor(now / width)
-        return [_due(key * width - now, level[key]) for key in sorted(level) if key >= first]
+        return _told(self._levels[0], WIDTHS_S[0], now, math.floor(now / WIDTHS_S[0]))
 
     def _near(self, now: float) -> list[Due]:
         found: list[Due] = []
@@ -63,12 +64,10 @@ class Horizon:
         for width, level, wider in zip(WIDTHS_S, self._levels, (*WIDTHS_S[1:], 0.0), strict=True):
             first = round(edge / width)
             if not wider:
-                found += [_due(key * width - now, level[key]) for key in sorted(level) if key >= first]
+                found += _told(level, width, now, first)
                 break
             edge = math.ceil((now + AHEAD * wider) / wider) * wider
-            for key in range(first, round(edge / width)):
-                if key in level:
-                    found.append(_due(key * width - now, level[key]))
+            found += _told(level, width, now, first, round(edge / width))
         return found
 
     def _count(self, deadline: float, cost_s: float, jobs: int) -> None:
@@ -84,5 +83,14 @@ class Horizon:
                 del level[key]
 
 
-def _due(left_s: float, cell: list[float]) -> Due:
-    return max(0.0, left_s), max(0.0, cell[0]), int(cell[1])
+def _told(level: dict[int, list[float]], width: float, now: float, first: int, end: int | None = None) -> list[Due]:
+    """The buckets from `first` to before `end`, in order."""
+    if end is not None and end - first < len(level):
+        keys = [key for key in range(first, end) if key in level]
+    else:
+        keys = sorted(key for key in level if key >= first and (end is None or key < end))
+    found = []
+    for key in keys:
+        seconds, jobs = level[key]
+        found.append((max(0.0, key * width - now), max(0.0, seconds), int(jobs)))
+    return found

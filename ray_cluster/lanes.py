@@ -7,7 +7,7 @@ robin (Shreedhar and Varghese, SIGCOMM 1995), charged in predicted seconds: ten 
 Two rules keep that order good where it alone is not (docs/scheduling.md). Earliest deadline first collapses under
 overload, since each late job makes the next one late (Locke, 1986; Buttazzo, Spuri and Sensini, RTSS 1995): a job that
 can no longer be in time goes to a lane of its own, so that others can. And a job that runs is not interrupted: so that
-interactive jobs need not wait for one to end, the others leave some actors free (`headroom`), unless they are owed.
+interactive jobs need not wait for one to end, batch leaves some actors free (`headroom`), unless owed or in haste.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import ClassVar
 
-from ray_cluster.horizon import Due, Horizon
+from ray_cluster.horizon import FAR_S, Arriving, Due, Horizon
 from ray_cluster.leases import Place, Work
 from stream.errors import BadRequest
 
@@ -31,12 +31,19 @@ LATE = "late"
 
 _WEIGHTS = LANE_WEIGHTS | {LATE: 1.0}
 _FIRST = next(iter(LANE_WEIGHTS))
+_PATIENT = ("batch", LATE)  # wait for an actor that interactive jobs will not miss
 
-HEADROOM_OVER_S = 60.0
-"""Time constant of the mean of the actors that interactive work keeps busy."""
+FLOW_OVER_S = 120.0
+"""Time constant of the mean of what arrives."""
 
-HEADROOM_FROM = 0.05
-"""Of less interactive work than this, in actors, nobody needs to think."""
+FLOW_FROM = 0.05
+"""Of less work than this, in actors that it keeps busy, nobody needs to think."""
+
+HEADROOM = 1.5
+"""Actors that are left free for interactive work, ÷ the root of those that it keeps busy."""
+
+HASTE = 0.5
+"""Share of the time that jobs of its lane have in the mean: one with no more to spare does not care about headroom."""
 
 QUANTUM_S = 5.0
 """What a tenant may spend per turn: about one video, so that a turn rarely has to be saved up for."""
@@ -65,8 +72,8 @@ class Lanes:
     def __contains__(self, job: object) -> bool:
         return job in self._jobs
 
-    def add(self, work: Work) -> None:
-        """Queue `work`. Raises `BadWork`.
+    def add(self, work: Work, *, now: float = -math.inf) -> None:
+        """Queue `work`. Raises `BadWork`. `now` on the promise clock, if it has just arrived.
 
         A job that is queued already keeps its turn, unless another worker asks: its partition has changed hands, and
         whoever asked before would decline. Likewise for another pool: the job has gone on to its next stage.
@@ -86,6 +93,8 @@ class Lanes:
         pool = self._pools.setdefault(work.pool, _Pool())
         pool.horizon.add(work.deadline, charge_s(work))
         pool.add(work, self._added)
+        if now > -math.inf:
+            pool.flows[work.lane].add(work, now)
 
     def withdraw(self, job: str) -> Work | None:
         """Forget `job`; what was queued of it."""
@@ -104,8 +113,8 @@ class Lanes:
     def pop(self, pool: str, *, now: float = -math.inf, spare: bool = True) -> Work | None:
         """The next job of `pool`, charged to its lane and tenant.
 
-        `now` on the promise clock: a job that could not end in time any more steps aside. Without `spare`, only
-        interactive jobs and what is owed.
+        `now` on the promise clock: a job that could not end in time any more steps aside. Without `spare`, batch and
+        late jobs only if they are owed, or in haste.
         """
         queue = self._pools.get(pool)
         work = queue.pop(now, spare=spare) if queue else None
@@ -126,13 +135,19 @@ class Lanes:
         """What waits for `pool`, by deadline; see `Horizon.due`."""
         return self._pools[pool].horizon.due(now) if pool in self._pools else ()
 
-    def headroom(self, pool: str, now: float) -> int:
-        """How many actors should be free for interactive jobs to come: the square root of those that they keep busy.
+    def arriving(self, pool: str, now: float) -> tuple[Arriving, ...]:
+        """What keeps coming for `pool`, lane by lane, in the mean of some minutes."""
+        flows = self._pools[pool].flows.values() if pool in self._pools else ()
+        return tuple((rate, flow.within_s) for flow in flows if (rate := flow.rate(now)) >= FLOW_FROM)
 
-        As in square-root staffing (Halfin and Whitt, 1981): what varies about a mean of n is about √n.
+    def headroom(self, pool: str, now: float) -> int:
+        """How many actors should be free for interactive jobs to come.
+
+        Square-root staffing (Halfin and Whitt, 1981): what comes varies about a mean of n by about √n; with 1.5 √n
+        more than n, one job in twelve waits.
         """
-        busy = self._pools[pool].busy(now) if pool in self._pools else 0.0
-        return math.ceil(math.sqrt(busy)) if busy >= HEADROOM_FROM else 0
+        rate = self._pools[pool].flows[_FIRST].rate(now) if pool in self._pools else 0.0
+        return math.ceil(HEADROOM * math.sqrt(rate)) if rate >= FLOW_FROM else 0
 
     def order(self, pool: str, *, now: float = -math.inf) -> Iterator[Work]:
         """What `pop` would return, call after call, if nothing else came and no time passed."""
@@ -172,8 +187,7 @@ class _Pool:
         self._pass = dict.fromkeys(_WEIGHTS, 0.0)
         self._now = 0.0
         self._late: set[str] = set()
-        self._busy = 0.0  # actors that interactive work keeps busy, in the mean
-        self._busy_at = -math.inf
+        self.flows = {lane: _Flow() for lane in LANE_WEIGHTS}
 
     def add(self, work: Work, number: int) -> None:
         self._enter(work.lane, work, number)
@@ -184,7 +198,7 @@ class _Pool:
         self._lanes[LATE if late else work.lane].remove(work, number)
 
     def pop(self, now: float, *, spare: bool) -> Work | None:
-        while lane := self._next(spare=spare):
+        while lane := self._next(now, spare=spare):
             queue = self._lanes[lane]
             if lane != LATE:
                 for work, number in queue.too_late(now):
@@ -196,21 +210,21 @@ class _Pool:
             self._late.discard(work.job)
             self._now = self._pass[lane]
             self._pass[lane] += charge_s(work) / _WEIGHTS[lane]
-            if lane == _FIRST and now > -math.inf:
-                self._busy = self.busy(now) + charge_s(work) / HEADROOM_OVER_S
-                self._busy_at = now
             return work
         return None
 
-    def busy(self, now: float) -> float:
-        return self._busy * math.exp(min(0.0, self._busy_at - now) / HEADROOM_OVER_S)
-
-    def _next(self, *, spare: bool) -> str | None:
+    def _next(self, now: float, *, spare: bool) -> str | None:
         """The lane whose turn it is. Without spare actors, one is owed whose share fell behind those just served."""
         waiting = [
             lane
             for lane, queue in self._lanes.items()
-            if queue.turns and (spare or lane == _FIRST or self._pass[lane] < self._now)
+            if queue.turns
+            and (
+                spare
+                or lane not in _PATIENT
+                or self._pass[lane] < self._now
+                or (lane != LATE and queue.is_in_haste(now + HASTE * self.flows[lane].within_s))
+            )
         ]
         return min(waiting, key=self._pass.__getitem__, default=None)
 
@@ -225,6 +239,26 @@ class _Pool:
         twin._lanes = {lane: queue.copy() for lane, queue in self._lanes.items()}
         twin._pass, twin._now, twin._late = dict(self._pass), self._now, set(self._late)
         return twin
+
+
+class _Flow:
+    """Work that arrives in a lane: a mean that forgets."""
+
+    def __init__(self) -> None:
+        self.within_s = 0.0  # how long after its arrival it is due, in the mean
+        self._rate = 0.0
+        self._at = -math.inf
+
+    def add(self, work: Work, now: float) -> None:
+        part = charge_s(work) / FLOW_OVER_S
+        self._rate = self.rate(now) + part
+        self._at = max(self._at, now)
+        within_s = min(max(0.0, work.deadline - now), FAR_S)
+        self.within_s += (within_s - self.within_s) * part / self._rate
+
+    def rate(self, now: float) -> float:
+        """Seconds of work a second: actors that it keeps busy."""
+        return self._rate * math.exp(min(0.0, self._at - now) / FLOW_OVER_S)
 
 
 class _Lane:
@@ -266,6 +300,11 @@ class _Lane:
             gone.append((work, head[1]))
             self._leave_if_done(tenant)
         return gone
+
+    def is_in_haste(self, by: float) -> bool:
+        """Whether whose turn it is would be late if it began only then."""
+        work = self._turn()[1][2]
+        return work.deadline - work.cost_s < by
 
     def pop(self) -> Work:
         tenant, (_, _, work) = self._turn()

@@ -20,8 +20,8 @@ SHORT_S = 0.25
 PREFETCH_AHEAD_S = 1.0
 """A busy actor gets its next lease this long before it is predicted to be free: later jobs keep their choice."""
 
-HEADROOM_MOST = 0.25
-"""Share of a pool that may be left free; a pool of fewer than four actors leaves none."""
+HEADROOM_MOST = 0.4
+"""Share of a pool that may be left free; a pool of one or two actors leaves none."""
 
 STOCK = 6
 """Key pairs of an actor that lie ready, so that a proposal costs no further round trip."""
@@ -66,6 +66,9 @@ class Seat:
 
     def busy_s(self, now: float) -> float:
         """Predicted seconds until it has nothing to do."""
+        if not self.proposed and len(self.running) == 1:  # as most are, most of the time
+            (only,) = self.running.values()
+            return max(0.0, only.work.cost_s - (now - only.at))
         taken = [*self.proposed.values(), *self.running.values()]
         began = min((p.at for p in taken), default=now)
         return max(0.0, sum(p.work.cost_s for p in taken) - (now - began))
@@ -85,11 +88,12 @@ class Seat:
             return False
         if any(p.work.alone for p in (*self.proposed.values(), *self.running.values())):
             return False
-        if self.load > 1:
+        load = len(self.held) + len(self.proposed)
+        if load > 1:
             taken = [*self.proposed.values(), *self.running.values()]
-            short = len(taken) >= self.load and sum(p.work.cost_s for p in taken) <= SHORT_S
-            return short and self.load < LEASES_PER_ACTOR
-        return self.load == 0 or self.busy_s(now) <= PREFETCH_AHEAD_S
+            short = len(taken) >= load and sum(p.work.cost_s for p in taken) <= SHORT_S
+            return short and load < LEASES_PER_ACTOR
+        return load == 0 or self.busy_s(now) <= PREFETCH_AHEAD_S
 
     def tell(self, inventory: Inventory, now: float) -> None:
         """Take over what the actor said. A proposal whose key pair is gone was answered: it runs, or has ended."""
@@ -149,7 +153,7 @@ class Roster:
     def match(self, lanes: Lanes, now: float, *, promise_now: float = -math.inf) -> Iterator[tuple[str, Proposal]]:
         """(worker, proposal) for as much of the queue as there is room for; idle actors first.
 
-        Some idle actors are left to interactive jobs that may come: `Lanes.headroom`, and at most a quarter of all.
+        Some idle actors are left to interactive jobs that may come: `Lanes.headroom`, within `HEADROOM_MOST`.
         Work that must be alone waits for an idle actor, and until it has one no busy actor of the pool gets more.
         """
         for pool in dict.fromkeys(seat.pool for seat in self.seats.values()):
@@ -157,7 +161,6 @@ class Roster:
                 continue
             seats = self.of(pool)
             free = [seat for seat in seats if seat.can_take(now)]
-            most = int(len(seats) * HEADROOM_MOST)
             turned_back = self._turned_back.setdefault(pool, set())
             turned_back &= {job for job in turned_back if job in lanes}
             while free:
@@ -165,7 +168,8 @@ class Roster:
                 if seat.load and turned_back:
                     break
                 idle = sum(not s.load for s in free if s is not seat)
-                work = lanes.pop(pool, now=promise_now, spare=idle >= min(lanes.headroom(pool, promise_now), most))
+                spare = idle >= min(lanes.headroom(pool, promise_now), int(len(seats) * HEADROOM_MOST))
+                work = lanes.pop(pool, now=promise_now, spare=spare)
                 if not work:
                     break
                 if work.alone and seat.load:
@@ -182,7 +186,12 @@ class Roster:
 
     def feed(self, pool: str, count: int) -> None:
         """Give further work to `count` seats of the pool; the rest end their leases. Busy ones stay, idle ones go."""
-        ranked = sorted(self.of(pool), key=lambda s: (s.drained, s.load == 0, s.name))
+        seats = self.of(pool)
+        if count >= len(seats):
+            for seat in seats:
+                seat.fed = True
+            return
+        ranked = sorted(seats, key=lambda s: (s.drained, s.load == 0, s.name))
         for rank, seat in enumerate(ranked):
             seat.fed = rank < count
 
@@ -203,7 +212,15 @@ class Roster:
         """What the autoscaler asks about a pool."""
         seats = self.of(pool)
         queued = lanes.due(pool, promise_now)
-        taken = [p for seat in seats for p in (*seat.proposed.values(), *seat.running.values())]
+        idle: list[float] = []
+        jobs: list[tuple[float, float]] = []
+        for seat in seats:
+            if not seat.load:
+                idle.append(seat.idle_s(now))
+            for taken in (seat.proposed, seat.running):
+                jobs += [
+                    (p.work.deadline - promise_now, max(0.0, p.work.cost_s - (now - p.at))) for p in taken.values()
+                ]
         if seats or not queued:
             self._hungry_since.pop(pool, None)
         else:
@@ -212,10 +229,11 @@ class Roster:
             pool,
             max_actors=max_actors,
             queued=queued,
-            jobs=tuple((p.work.deadline - promise_now, max(0.0, p.work.cost_s - (now - p.at))) for p in taken),
+            arriving=lanes.arriving(pool, promise_now),
+            jobs=tuple(jobs),
             actors=len(seats),
-            leased=sum(seat.load > 0 for seat in seats),
-            idle_s=tuple(seat.idle_s(now) for seat in seats if not seat.load),
+            leased=len(seats) - len(idle),
+            idle_s=tuple(idle),
             starved_s=now - self._hungry_since.get(pool, now),
             blocked=blocked,
         )

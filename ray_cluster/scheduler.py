@@ -24,7 +24,7 @@ from ray_cluster import hand_store, nodes
 from ray_cluster.bell import Bell
 from ray_cluster.desk import Desk
 from ray_cluster.hand import NOTHING
-from ray_cluster.helm import Helm
+from ray_cluster.helm import REST_S, SCALE_EVERY_S, STEER_EVERY_S, TICK_S, Helm
 from ray_cluster.journal import Line, written
 from ray_cluster.lanes import LANE_WEIGHTS, QUANTUM_S, BadWork, Lanes
 from ray_cluster.leases import Inventory, Place, Work
@@ -41,10 +41,6 @@ log = logging.getLogger(__name__)
 NAME = "scheduler"
 ENGINE_PREFIX = "engine-"
 
-TICK_S = 0.25
-"""How often time alone is looked at: idleness, overdue proposals, prefetching."""
-
-SCALE_EVERY_S = 0.05
 WATCH_S = 30.0
 CALL_S = 10.0
 UNAVAILABLE_PAUSE_S = 0.5
@@ -190,6 +186,7 @@ class Scheduler:
         self._spawn(self._provide())
         if self._config.spares:
             self._spawn(self._stock())
+        steered, steered_at = -1, 0.0
         while True:
             seen = self._bell.count
             now = time.monotonic()
@@ -197,10 +194,12 @@ class Scheduler:
                 self._desk.sleep(worker, self._lanes.withdraw_of(worker))
             for seat, offer in self._roster.overdue(now - self._config.proposal_s):
                 self._spawn(self._take_back(seat, offer, requeue=True))
-            self._scale(now)
+            if seen != steered or now >= steered_at + STEER_EVERY_S:
+                steered, steered_at = seen, now
+                self._scale(now)
             self._match()
             await asyncio.sleep(SCALE_EVERY_S)
-            await self._bell.after(seen, TICK_S if self._lanes or self._roster.seats else None)
+            await self._bell.after(seen, TICK_S if self._lanes or self._roster.seats else REST_S)
 
     async def _adopt(self) -> None:
         """Find the engine actors that a predecessor left."""
@@ -403,7 +402,7 @@ class Scheduler:
         if self._roster.proposal_of(work.job):
             self._again[work.job] = work
         else:
-            self._lanes.add(work)
+            self._lanes.add(work, now=time.time())
 
     # -- small things ----------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from services import (
     cli_receipt,
     cli_restore,
     cli_sharing,
+    cli_simulate,
     cli_status,
     cli_tenant,
     terminal,
@@ -84,6 +85,7 @@ def up(
 app.command()(cli_local.local)
 app.command()(cli_restore.backup)
 app.command()(cli_restore.restore)
+app.command()(cli_simulate.simulate)
 app.command()(cli_status.status)
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_disclose.app, name="disclose")

@@ -74,14 +74,14 @@ def test_more_work_never_needs_fewer(some: tuple[tuple[float, float], ...], more
     [
         ((), 0),
         (((3600.0, 1.0),), 1),  # from zero: any work brings one
-        (((10.0, 8.0),), 1),  # 8 s in 10 s at 0.8 is exactly one
-        (((10.0, 4.0), (10.0, 4.1)), 2),
+        (((10.0, 2.0), (10.0, 2.0)), 1),  # 4 s in half of 10 s at 0.8 is exactly one
+        (((10.0, 2.0), (10.0, 2.1)), 2),
+        (((10.0, 2.7), (10.0, 2.7), (10.0, 2.7)), 3),
         (((10.0, 8.1),), 1),  # one job runs on one actor, however urgent it is
-        (((10.0, 4.0), (10.0, 4.0), (10.0, 4.0)), 2),
-        (((1000.0, 8.0), (1.0, 0.4)), 1),  # the near deadline alone decides nothing that one cannot do
-        (((1000.0, 8.0), (2.0, 2.0), (2.0, 2.0)), 2),
+        (((1000.0, 8.0), (4.0, 1.6)), 1),  # the near deadline alone decides nothing that one cannot do
+        (((1000.0, 8.0), (4.0, 1.0), (4.0, 1.0)), 2),
         (((2.0, 4.0),), 1),  # it cannot be in time any more
-        (((-50.0, 96.0), (-1.0, 9.6)), 2),  # what is overdue should be done in a minute: 105.6 s in 60 s at 0.8
+        (((-50.0, 40.0), (-1.0, 9.6)), 2),  # what is late counts as due in a minute: 49.6 s in half of that
     ],
 )
 def test_need_is_seconds_due_by_each_deadline(work: tuple[tuple[float, float], ...], actors: int) -> None:
@@ -93,7 +93,7 @@ def test_a_pool_keeps_its_maximum() -> None:
 
 
 def test_up_at_once_down_after_idleness() -> None:
-    assert one(Demand("a", 4, jobs=((2.0, 1.6),) * 4)).desired == 4
+    assert one(Demand("a", 4, jobs=((4.0, 1.6),) * 4)).desired == 4
     assert one(Demand("a", 4, actors=3, idle_s=(1.0, 59.0, 61.0))).desired == 2
     assert one(Demand("a", 4, actors=3, idle_s=(61.0, 90.0, 99.0))).desired == 0
 
@@ -153,6 +153,15 @@ def test_a_pool_without_a_price_is_under_no_ceiling() -> None:
 
 def test_late_work_does_not_buy_what_cannot_save_it() -> None:
     late = Demand("a", 100, queued=((-0.25, 480.0, 100),))
-    assert one(late).desired == 10  # 480 s within a minute, at 0.8
+    assert one(late).desired == 20  # 480 s in half a minute, at 0.8
     hopeless = Demand("a", 100, queued=((2.0, 480.0, 100),))  # 4.8 s each, 2 s left
-    assert one(hopeless).desired == 10
+    assert one(hopeless).desired == 20
+    assert one(msgspec.structs.replace(hopeless, queued=((5.0, 480.0, 100),))).desired == 100  # they can be saved
+
+
+def test_what_keeps_arriving_is_reckoned_with_where_it_will_be_due_first() -> None:
+    later = Demand("a", 100, queued=((1200.0, 480.0, 100),))
+    assert one(later).desired == 1  # 480 s in 600 s at 0.8
+    assert one(msgspec.structs.replace(later, arriving=((4.0, 30.0),))).desired == 6  # and 4 × 570 s before them
+    assert one(msgspec.structs.replace(later, arriving=((4.0, 7200.0),))).desired == 1
+    assert one(Demand("a", 100, arriving=((4.0, 30.0),))).desired == 0  # nothing is there

@@ -209,14 +209,31 @@ def test_without_spare_actors_batch_gets_what_it_is_owed_and_no_more() -> None:
     assert 9 <= served["batch"] <= 10  # a twelfth
 
 
-def test_headroom_is_the_root_of_what_interactive_work_keeps_busy() -> None:
+def test_headroom_is_the_root_of_the_interactive_work_that_arrives() -> None:
     lanes = Lanes()
     for second in range(600):
-        lanes.add(work(str(second), lane="interactive", cost_s=9, deadline=1e9))
+        lanes.add(work(str(second), lane="interactive", cost_s=9, deadline=second + 30), now=second)
         assert lanes.pop("p", now=second)
+    ((rate, within_s),) = lanes.arriving("p", 600)
+    assert rate == pytest.approx(9, rel=0.05)
+    assert within_s == pytest.approx(30)
     assert lanes.headroom("p", 600) == 3
-    assert lanes.headroom("p", 1200) == 0
+    assert lanes.arriving("p", 2000) == ()
+    assert lanes.headroom("p", 2000) == 0
     assert lanes.headroom("no such pool", 0) == 0
+
+
+def test_what_is_queued_again_has_not_arrived() -> None:
+    lanes = Lanes()
+    lanes.add(work("a", cost_s=100))
+    assert lanes.arriving("p", 0) == ()
+
+
+def test_a_job_in_haste_does_not_care_about_headroom() -> None:
+    lanes = Lanes()
+    lanes.add(work("b", lane="batch", cost_s=100, deadline=1100), now=0)  # a thousand seconds to spare, of 1,100
+    assert lanes.pop("p", now=400, spare=False) is None
+    assert lanes.pop("p", now=460, spare=False)
 
 
 def test_long_jobs_do_not_turn_one_by_one() -> None:
