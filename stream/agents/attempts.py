@@ -31,6 +31,7 @@ class Over(msgspec.Struct, frozen=True):
     """The job fails. `reason`: a stable kind."""
 
     reason: str
+    attempts: int
 
 
 def after(body: JobBody, outcome: Outcome, *, pauses_s: Sequence[float], profiles: Sequence[str]) -> Again | Over:
@@ -38,14 +39,14 @@ def after(body: JobBody, outcome: Outcome, *, pauses_s: Sequence[float], profile
     attempts = body.attempts + 1
     crashes = body.crashes + (outcome.reason == ACTOR_GONE)
     if crashes >= MAX_CRASHES:
-        return Over(CRASHES)
+        return Over(CRASHES, attempts)
     limits = {"transient": len(pauses_s), "resource": min(len(pauses_s), MAX_RESOURCE_ATTEMPTS)}
     limit = limits.get(outcome.kind, 0)
     profile = body.profile
     if outcome.kind == "resource" and (smaller := _smaller(profiles, profile)):
         profile, limit = smaller, max(limit, attempts)
     if attempts > limit:
-        return Over(outcome.reason or outcome.kind)
+        return Over(outcome.reason or outcome.kind, attempts)
     wait_s = pauses_s[min(attempts, len(pauses_s)) - 1] if pauses_s else 0.0
     return Again(wait_s, attempts, crashes, profile)
 

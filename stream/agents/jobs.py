@@ -254,7 +254,8 @@ def failed(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
         gone = [let_go(asset) for asset in gone]
     profiles = estate.tools.profiles.get(wanted(job), ())
     following = attempts.after(job.body, outcome, pauses_s=estate.rules.retry_after_s, profiles=profiles)
-    job = Job(job.id, msgspec.structs.replace(job.head, actor=""), _making(job, ()))
+    body = msgspec.structs.replace(_making(job, ()), attempts=following.attempts)
+    job = Job(job.id, msgspec.structs.replace(job.head, actor=""), body)
     assets.forget(estate, change, gone, "attempt")
     if isinstance(following, attempts.Over):
         if outcome.kind == "permanent" or following.reason == attempts.CRASHES:
@@ -263,12 +264,7 @@ def failed(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
         end(estate, change, job, JobState.FAILED, reason=following.reason)
     else:
         head = msgspec.structs.replace(job.head, state=JobState.QUEUED, not_before=estate.now() + following.wait_s)
-        body = msgspec.structs.replace(
-            _making(job, ()),
-            attempts=following.attempts,
-            crashes=following.crashes,
-            profile=following.profile,
-        )
+        body = msgspec.structs.replace(body, crashes=following.crashes, profile=following.profile)
         estate.book.put_job(change, Job(job.id, head, body))
         change.then.append(lambda _: estate.dispatcher.ready(job.id))
     _tell(estate, change, job.id)

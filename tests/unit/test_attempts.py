@@ -31,21 +31,21 @@ def failed(kind: str, reason: str = "why") -> Outcome:
 
 def test_every_smaller_profile_gets_its_turn_and_then_it_is_over() -> None:
     found = follow(*[failed("resource")] * 4, profiles=("medium", "small", "tiny"))
-    assert found == [Again(1.0, 1, 0, "medium"), Again(10.0, 2, 0, "small"), Again(60.0, 3, 0, "tiny"), Over("why")]
+    assert found == [Again(1.0, 1, 0, "medium"), Again(10.0, 2, 0, "small"), Again(60.0, 3, 0, "tiny"), Over("why", 4)]
 
 
 def test_other_failures_keep_the_profile() -> None:
     found = follow(failed("resource"), failed("transient"), failed("permanent"), profiles=("small",))
-    assert found == [Again(1.0, 1, 0, "small"), Again(10.0, 2, 0, "small"), Over("why")]
+    assert found == [Again(1.0, 1, 0, "small"), Again(10.0, 2, 0, "small"), Over("why", 3)]
 
 
 def test_a_second_crash_ends_it_whatever_came_between() -> None:
     crash = failed("transient", ACTOR_GONE)
     found = follow(crash, failed("transient"), crash)
-    assert found == [Again(1.0, 1, 1, ""), Again(10.0, 2, 1, ""), Over(CRASHES)]
+    assert found == [Again(1.0, 1, 1, ""), Again(10.0, 2, 1, ""), Over(CRASHES, 3)]
 
 
 def test_without_pauses_only_memory_is_tried_again() -> None:
-    assert follow(failed("transient"), pauses_s=()) == [Over("why")]
+    assert follow(failed("transient"), pauses_s=()) == [Over("why", 1)]
     found = follow(failed("resource"), failed("resource"), profiles=("small",), pauses_s=())
-    assert found == [Again(0.0, 1, 0, "small"), Over("why")]
+    assert found == [Again(0.0, 1, 0, "small"), Over("why", 2)]
