@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
-from stream.agents import jobs, sizes, waste
+from stream.agents import jobs, sizes
 from stream.agents.assets import log_grant
 from stream.agents.book import Asset, Job
 from stream.agents.crowd import opaque
@@ -363,14 +362,10 @@ class Dispatcher:
     async def _follow(self, estate: Estate, job_id: str, fence: int, actor: str) -> None:
         """Until the outcome is on the bus. The actor keeps it until then."""
         self.running += 1
-        began, before = time.monotonic(), estate.book.job(job_id)
-        operation = jobs.wanted(before) if before is not None and before.body is not None else ""
         try:
             outcome = await self._outcome(estate, job_id, fence, actor)
             job = estate.book.job(job_id)
             accepted = job is not None and job.head.state is JobState.LEASED and job.head.fence == fence
-            if operation:
-                waste.count(operation, outcome, accepted=accepted, followed_s=time.monotonic() - began)
             if outcome is None:
                 return
             if job is not None and accepted:

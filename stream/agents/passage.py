@@ -47,7 +47,8 @@ class Passage:
             return
         same = known is not None and (known.state, known.stage) == (job.head.state, job.head.stage)
         pool = self._pool(DETECT if job.head.stage is Stage.DETECT else job.body.operation)
-        step = self._at[job.id] = _Step(job, pool, known.since if known and same else now + max(0.0, early_s))
+        early_s = max(0.0, early_s) if job.head.state is JobState.QUEUED else 0.0
+        step = self._at[job.id] = _Step(job, pool, known.since if known and same else now + early_s)
         if step.state is JobState.LEASED and known is not None and known.state is JobState.QUEUED:
             metrics.WAIT_S.labels(pool, job.head.lane.value).observe(max(0.0, now - known.since))
 

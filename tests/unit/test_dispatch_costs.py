@@ -119,15 +119,3 @@ def test_seconds_that_no_attempt_takes_are_counted() -> None:
     before = REGISTRY.get_sample_value(name, label) or 0
     costs.learn("detect", UNKNOWN_SIZE, 0.0)
     assert REGISTRY.get_sample_value(name, label) == before + 1
-
-
-async def test_an_attempt_that_failed_is_counted_as_wasted(desk: Desk) -> None:
-    def wasted() -> float:
-        told = REGISTRY.get_sample_value("mayfly_wasted_seconds_total", {"operation": "noop", "why": "failed"})
-        return told or 0.0
-
-    before = wasted()
-    await attempted(desk, LearntCosts(), Outcome("failed", kind="transient", reason="x", seconds=2.5, wiped=True))
-    assert wasted() == before + 2.5
-    await attempted(desk, LearntCosts(), Outcome("succeeded", seconds=2.5, wiped=True))
-    assert wasted() == before + 2.5
