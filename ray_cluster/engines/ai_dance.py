@@ -11,8 +11,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_cluster.engines import encode, features, rig
-from ray_cluster.engines.choreography import FRAMES, FRAMES_PER_SECOND, choreograph
+from ray_cluster.engines import choreography, encode, features, rig
+from ray_cluster.engines.beat import is_wave, listen
+from ray_cluster.engines.choreography import FRAMES, FRAMES_PER_SECOND
+from ray_cluster.engines.clip import Sound
 from ray_cluster.engines.decode import Pixels, decode, even, fit
 from ray_cluster.engines.errors import NoPerson
 from ray_cluster.engines.features import Features
@@ -27,10 +29,14 @@ LONGER_SIDE_PX = 768
 MIN_MASK_SHARE = 0.002
 """Of the picture's pixels: a smaller person is a speck that no dance would show."""
 REACH_PX = 4
+PACKETS_PER_FRAME = 4
+"""Of sound, at most: 1024 samples each at up to 96 kHz."""
 
 
 class DanceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """None yet: the dance follows the seed."""
+    """`dance`: three figures in the order that the seed picks, or one of them, or another."""
+
+    dance: choreography.Dance = "mix"
 
 
 class Dance:
@@ -54,39 +60,50 @@ class Dance:
         report: Report,
         cancelled: IsCancelled,
     ) -> Result:
-        """Input 0 is the photo, input 1 its `Features` if they were kept. `seed` picks the dance.
+        """Input 0 is the photo; its `Features` may follow if they were kept, and a WAV to dance to.
+
+        To a sound it dances on the beat, and the clip has that sound: as many whole bars of it as fit into 30 s.
 
         Raises:
             NoPerson: nobody is found in the photo.
+            Undecodable: an input is none of these.
 
         """
-        parse(params, DanceParams)
+        wanted = parse(params, DanceParams)
         check(cancelled)
         report("decode", 0.0)
         photo = even(fit(decode(first(inputs)), LONGER_SIDE_PX))
         check(cancelled)
         report("detect", 0.05)
-        found = self._features(inputs, photo)
+        heard = [one for one in inputs[1:] if is_wave(one)]
+        song = listen(heard[0]) if heard else None
+        found = self._features([one for one in inputs[1:] if not is_wave(one)], photo)
         check(cancelled)
         report("cut out", 0.1)
         stage = set_stage(photo, found)
         wipe(photo)
         height, width = stage.layers.background.shape[:2]
         try:
-            with encode.VideoWriter(width, height, FRAMES, FRAMES_PER_SECOND) as video:
-                for index, frame in enumerate(draw(stage, seed)):
+            stance = choreography.choreograph(FRAMES, seed, wanted.dance)
+            frames, sound = FRAMES, None
+            if song is not None:
+                frames, sound = song.frames, Sound(song.sound)
+                stance = choreography.choreograph(frames, seed, wanted.dance, song.beats, song.late)
+            sounds = frames * PACKETS_PER_FRAME if song is not None else 0
+            with encode.VideoWriter(width, height, frames, FRAMES_PER_SECOND, sound=sound, sounds=sounds) as video:
+                for index, frame in enumerate(move(stage, stance)):
                     check(cancelled)
-                    report("dance", 0.2 + 0.78 * index / FRAMES)
+                    report("dance", 0.2 + 0.78 * index / frames)
                     video.write(frame)
                 media = video.close()
         finally:
-            wipe(stage.layers.person, stage.layers.background)
+            wipe(stage.layers.person, stage.layers.background, None if song is None else song.sound)
         report("done", 1.0)
-        return Result(media, encode.MEDIA_TYPE, FRAMES, width, height, {"whole_body": int(stage.rig.legs)})
+        return Result(media, encode.MEDIA_TYPE, frames, width, height, {"whole_body": int(stage.rig.legs)})
 
-    def _features(self, inputs: Sequence[Plaintext], photo: Pixels) -> Features:
-        if len(inputs) > 1:
-            return features.parse(inputs[1])
+    def _features(self, kept: Sequence[Plaintext], photo: Pixels) -> Features:
+        if kept:
+            return features.parse(kept[0])
         self.load()
         assert self._finder is not None
         return self._finder(photo)
@@ -126,9 +143,14 @@ def _mesh_of(points: NDArray[np.float32], meshes: list[NDArray[np.float32]]) -> 
 
 
 def draw(stage: Stage, seed: int, frames: int = FRAMES) -> Iterator[Pixels]:
-    """Frames H x W x 3 RGB. The array is reused: take what you need before the next."""
+    """The dance of that seed."""
+    return move(stage, choreography.choreograph(frames, seed))
+
+
+def move(stage: Stage, stance: choreography.Stance) -> Iterator[Pixels]:
+    """Frames H x W x 3 RGB, one per value of `stance`. The array is reused: take what you need before the next."""
     person, background = stage.layers.person, stage.layers.background
-    places = stage.rig.dance(choreograph(frames, seed))
+    places = stage.rig.dance(stance)
     reach = int(np.abs(places - stage.rig.source).max() * 1.25) + REACH_PX
     region = region_of(person[..., 3], reach)
     warp = Warp(region)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,7 @@ BARS = 3
 FRAMES = FRAMES_PER_BEAT * BEATS_PER_BAR * BARS
 
 Curve = NDArray[np.float64]
+Dance = Literal["mix", "groove", "shrug", "wave", "bounce", "disco", "robot"]
 
 
 class Stance(msgspec.Struct, frozen=True):
@@ -36,16 +40,24 @@ class Stance(msgspec.Struct, frozen=True):
     right_forearm: Curve
 
 
-def choreograph(frames: int, seed: int) -> Stance:
-    """A dance of `frames` frames (a multiple of one bar) in three figures; `seed` picks order, side and size."""
+def choreograph(frames: int, seed: int, dance: Dance = "mix", beats: int = 0, late: float = 0.0) -> Stance:
+    """A dance that loops after `frames` frames, which last `beats` beats (whole bars; 0: at 120 a minute).
+
+    `mix` goes through three figures, `seed` picks their order; another dance stays with one figure, `seed` its side and
+    size. The first beat is `late` beats after the first frame.
+    """
     rng = np.random.default_rng(seed)
-    bars = frames // (FRAMES_PER_BEAT * BEATS_PER_BAR)
+    beats = beats or frames // FRAMES_PER_BEAT
+    bars = max(1, beats // BEATS_PER_BAR)
     order = rng.permutation(3)
     side = rng.choice((-1.0, 1.0))
     size = rng.uniform(0.92, 1.08, len(Stance.__struct_fields__))
-    beat = np.arange(frames) / FRAMES_PER_BEAT
-    figures = [_groove(beat), _shrug(beat), _wave(beat)]
-    shares = [_share(beat, bars, int(order[i]) % bars) for i in range(3)]
+    beat = np.arange(frames, dtype=np.float64) * (beats / frames) - late
+    if dance == "mix":
+        figures = [_groove(beat), _shrug(beat), _wave(beat)]
+        shares = [_share(beat, bars, int(order[i]) % bars) for i in range(3)]
+    else:
+        figures, shares = [_FIGURES[dance](beat)], [np.ones_like(beat)]
     total = np.sum(shares, axis=0)
     mixed = {
         name: np.sum([share * getattr(figure, name) for share, figure in zip(shares, figures, strict=True)], axis=0)
@@ -132,3 +144,75 @@ def _wave(beat: Curve) -> Stance:
         right_arm=_held(beat, BEATS_PER_BAR, 0.2),
         right_forearm=_held(beat, 2, 0.3),
     )
+
+
+def _bounce(beat: Curve) -> Stance:
+    """Down twice a beat, deep on the beat, the arms pumping."""
+    down = np.maximum(_dip(beat), 0.55 * _dip(beat, 0.5))
+    side = _held(beat, BEATS_PER_BAR)
+    return Stance(
+        sway=0.25 * side,
+        bend=1.1 * down,
+        lean=0.2 * side,
+        shoulders=0.25 * side,
+        head_tilt=0.35 * _held(beat, BEATS_PER_BAR, 0.15),
+        head_slide=0.2 * side,
+        head_nod=1.1 * _dip(beat, 0.1),
+        head_turn=0.5 * _held(beat, BEATS_PER_BAR, 0.25),
+        left_arm=0.6 * _held(beat, 1, 0.1),
+        left_forearm=1.0 * _held(beat, 1, 0.18),
+        right_arm=-0.6 * _held(beat, 1, 0.1),
+        right_forearm=-1.0 * _held(beat, 1, 0.18),
+    )
+
+
+def _disco(beat: Curve) -> Stance:
+    """Hips to the side and back, one arm up, then the other."""
+    side, turn = _held(beat, 2), _held(beat, BEATS_PER_BAR)
+    up = 0.5 - 0.5 * np.cos(2 * np.pi * beat / BEATS_PER_BAR)
+    return Stance(
+        sway=1.1 * side,
+        bend=0.6 * _dip(beat),
+        lean=0.9 * turn,
+        shoulders=-0.8 * turn,
+        head_tilt=-0.6 * _held(beat, BEATS_PER_BAR, 0.15),
+        head_slide=0.4 * side,
+        head_nod=0.4 * _dip(beat, 0.05),
+        head_turn=1.0 * _held(beat, BEATS_PER_BAR, 0.1),
+        left_arm=-1.15 * up,
+        left_forearm=-1.1 * up + 0.2 * side,
+        right_arm=1.15 * (1 - up),
+        right_forearm=1.1 * (1 - up) + 0.2 * side,
+    )
+
+
+def _robot(beat: Curve) -> Stance:
+    """From one pose to the next at once, then still: each joint on a beat of its own."""
+
+    def step(late: float, period: float = BEATS_PER_BAR) -> Curve:
+        return np.asarray(np.tanh(5.5 * np.sin(2 * np.pi * (beat - late) / period)))
+
+    return Stance(
+        sway=0.3 * step(0.0),
+        bend=0.35 * (0.5 + 0.5 * step(0.5, 2)),
+        lean=0.7 * step(1.0),
+        shoulders=0.8 * step(0.5),
+        head_tilt=0.6 * step(1.5),
+        head_slide=0.7 * step(0.25),
+        head_nod=0.25 * step(0.75, 2),
+        head_turn=1.0 * step(1.25),
+        left_arm=0.9 * step(0.0),
+        left_forearm=1.0 * step(0.5),
+        right_arm=0.9 * step(2.0),
+        right_forearm=1.0 * step(2.5),
+    )
+
+
+_FIGURES: dict[Dance, Callable[[Curve], Stance]] = {
+    "groove": _groove,
+    "shrug": _shrug,
+    "wave": _wave,
+    "bounce": _bounce,
+    "disco": _disco,
+    "robot": _robot,
+}

@@ -28,6 +28,8 @@ ROWS = (
         per_frame_s=1 / 80,
         frames=144,
         makes="video",
+        params=("dance",),
+        variants={name: {"dance": name} for name in ("mix", "groove", "shrug", "wave", "bounce", "disco", "robot")},
     ),
     Row(
         operation="detect",
