@@ -29,8 +29,6 @@ LONGER_SIDE_PX = 768
 MIN_MASK_SHARE = 0.002
 """Of the picture's pixels: a smaller person is a speck that no dance would show."""
 REACH_PX = 4
-PACKETS_PER_FRAME = 4
-"""Of sound, at most: 1024 samples each at up to 96 kHz."""
 
 
 class DanceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,9 +85,9 @@ class Dance:
             stance = choreography.choreograph(FRAMES, seed, wanted.dance)
             frames, sound = FRAMES, None
             if song is not None:
-                frames, sound = song.frames, Sound(song.sound)
+                frames, sound = song.frames, Sound.of(song.sound)
                 stance = choreography.choreograph(frames, seed, wanted.dance, song.beats, song.late)
-            sounds = frames * PACKETS_PER_FRAME if song is not None else 0
+            sounds = sound.packets if sound is not None else 0
             with encode.VideoWriter(width, height, frames, FRAMES_PER_SECOND, sound=sound, sounds=sounds) as video:
                 for index, frame in enumerate(move(stage, stance)):
                     check(cancelled)
