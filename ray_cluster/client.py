@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, ClassVar, Self
@@ -22,9 +23,17 @@ from ray_cluster.pools import ClusterConfig, PoolStatus
 from stream.errors import LostLease, MayflyError, StoreUnavailable
 from stream.events.lease import ACTOR_GONE, OUT_OF_MEMORY, Claim, Standing
 
+log = logging.getLogger(__name__)
+
 CALL_S = 10.0
 CONNECT_S = 60.0
 ACK_EVERY_S = 0.05
+JOIN_AGAIN_S = 2.0
+LOOK_S = 5.0
+GONE_S = 20.0
+"""After so long without an answer of the scheduler, Ray is joined anew: a head that died took its cluster with it."""
+
+LEAVE_S = 20.0
 GCS_PATIENCE_S = 3600
 """Ray ends a driver whose GCS is away for 60 s; a worker holds keys and offsets, and would rather wait."""
 
@@ -91,10 +100,14 @@ _CAUSES: dict[str, type[ActorLost]] = {
 
 
 class Cluster:
-    """Use `connect`; one per process. Every call raises `SchedulerLost`, `ActorLost` or `ActorSilent` as said there."""
+    """Use `connect`, or run `keep` beside it; one per process.
+
+    Every call raises `SchedulerLost`, `ActorLost` or `ActorSilent` as said there, also while Ray is not joined.
+    """
 
     def __init__(self, config: ClusterConfig) -> None:
         self._config = config
+        self._joined = False
         self._scheduler: Any = None
         self._actors: dict[str, Any] = {}
         self._epoch = ""
@@ -105,23 +118,31 @@ class Cluster:
     @classmethod
     async def connect(cls, address: str, config: ClusterConfig, *, token_path: str = "") -> Self:
         """Join Ray at `address` as a driver and find the scheduler, or create it. Raises `StoreUnavailable`."""
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(GCS_PATIENCE_S))
-        if token_path:
-            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": token_path}
-        try:
-            await asyncio.wait_for(asyncio.to_thread(_join, address, config.namespace), CONNECT_S)
-        except (TimeoutError, ConnectionError, RuntimeError, ValueError, RayError) as error:
-            raise StoreUnavailable(
-                f"expected Ray at the configured address, got {type(error).__name__}: is its head up?"
-            ) from None
         cluster = cls(config)
+        await cluster._join(address, token_path)
         cluster._epoch = await cluster.epoch()
         return cluster
+
+    async def keep(self, address: str, *, token_path: str = "") -> None:
+        """Join Ray as soon as it is there, and anew whenever it has gone, until cancelled.
+
+        What a worker promised must not wait for it: estates open, and erase, while nothing can be computed.
+        """
+        while True:
+            try:
+                await self._join(address, token_path)
+            except StoreUnavailable as error:
+                log.warning("%s", error)
+                await asyncio.sleep(JOIN_AGAIN_S)
+                continue
+            await self._until_gone()
+            log.warning("nothing of Ray has answered for %g s: it is joined anew", GONE_S)
+            await self._leave()
 
     async def close(self) -> None:
         """Leave Ray; scheduler and engine actors stay."""
         await asyncio.gather(*self._telling)
-        await asyncio.to_thread(ray.shutdown)
+        await self._leave()
 
     # -- the scheduler ---------------------------------------------------------------------------------------------
 
@@ -219,12 +240,17 @@ class Cluster:
 
     async def kill(self, actor: str) -> None:
         """End an actor that did not acknowledge its wipe; its memory goes with it. One that is gone is fine."""
+        if not self._joined:
+            raise ActorSilent(f"expected to end {actor}, but Ray is not joined yet: try again")
         try:
             handle = await self._actor(actor)
         except ActorLost:
             return
         self._actors.pop(actor, None)
-        await asyncio.to_thread(ray.kill, handle)
+        try:
+            await asyncio.to_thread(ray.kill, handle)
+        except RayError as error:
+            raise ActorSilent(f"expected to end {actor}, got {type(error).__name__}: try again") from None
 
     async def _tell_acks(self, actor: str) -> None:
         await asyncio.sleep(ACK_EVERY_S)
@@ -233,7 +259,36 @@ class Cluster:
 
     # -- Ray -------------------------------------------------------------------------------------------------------
 
+    async def _join(self, address: str, token_path: str) -> None:
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(GCS_PATIENCE_S))
+        if token_path:
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": token_path}
+        try:
+            await asyncio.wait_for(asyncio.to_thread(_init, address, self._config.namespace), CONNECT_S)
+        except (TimeoutError, ConnectionError, RuntimeError, ValueError, RayError) as error:
+            raise StoreUnavailable(
+                f"expected Ray at the configured address, got {type(error).__name__}: is its head up?"
+            ) from None
+        self._joined = True
+
+    async def _until_gone(self) -> None:
+        heard = time.monotonic()
+        while time.monotonic() - heard < GONE_S:
+            await asyncio.sleep(LOOK_S)
+            with suppress(StoreUnavailable):
+                await self.epoch()
+                heard = time.monotonic()
+
+    async def _leave(self) -> None:
+        """Handles go with the connection they were found by."""
+        self._joined, self._scheduler, self._epoch = False, None, ""
+        self._actors.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(ray.shutdown), LEAVE_S)
+
     async def _schedule(self, method: str, *args: Any, limit_s: float = CALL_S) -> Any:
+        if not self._joined:
+            raise SchedulerLost("expected Ray, which is not joined yet: submit all queued again")
         try:
             async with asyncio.timeout(limit_s):
                 handle = await self._find_scheduler()
@@ -248,6 +303,8 @@ class Cluster:
             ) from None
 
     async def _ask(self, actor: str, method: str, *args: Any, limit_s: float = CALL_S) -> Any:
+        if not self._joined:
+            raise ActorSilent(f"expected {actor} to answer {method}, but Ray is not joined yet: ask again")
         try:
             async with asyncio.timeout(limit_s):
                 handle = await self._actor(actor)
@@ -277,7 +334,7 @@ class Cluster:
         return self._actors[name]
 
 
-def _join(address: str, namespace: str) -> None:
+def _init(address: str, namespace: str) -> None:
     """In a thread, so that Ray leaves the process's signal handlers alone (it says so: hence the level)."""
     Config.initialize("")  # Ray read the environment when it was imported, which may be before we set it
     logging.getLogger("ray").setLevel(logging.ERROR)

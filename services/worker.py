@@ -16,7 +16,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -221,10 +221,9 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         for policy in tools.policies.values():
             if policy.residency is not None and policy.residency.region != settings.region:
                 log.warning("%s is not served here: its data stay in %s", policy.app, policy.residency.region)
-        cluster = await Cluster.connect(
-            settings.ray_address, cluster_config(settings), token_path=settings.ray_token_path
-        )
+        cluster = Cluster(cluster_config(settings))
         stack.push_async_callback(cluster.close)
+        _beside(stack, cluster.keep(settings.ray_address, token_path=settings.ray_token_path), "ray")
         wiring = Wiring(
             settings=settings,
             address=f"127.0.0.1:{port}",
@@ -263,16 +262,10 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         await server.start()
         stack.push_async_callback(server.stop)
         stack.push_async_callback(estates.close)
-        standing = asyncio.create_task(crowd.keep(tools.crowd, cluster, wiring.address), name="standing")
-        standing.add_done_callback(_fatal)
-        stack.callback(standing.cancel)
-        looking = asyncio.create_task(compaction.watch(settings.kafka, estates.owned), name="compaction")
-        stack.callback(looking.cancel)
-        following = asyncio.create_task(policies_followed.follow(settings.policies_extra, tools), name="policies")
-        stack.callback(following.cancel)
-        dispatching = asyncio.create_task(wiring.dispatcher.run(), name="dispatcher")
-        dispatching.add_done_callback(_fatal)
-        stack.callback(dispatching.cancel)
+        _beside(stack, crowd.keep(tools.crowd, cluster, wiring.address), "standing")
+        _beside(stack, compaction.watch(settings.kafka, estates.owned), "compaction", vital=False)
+        _beside(stack, policies_followed.follow(settings.policies_extra, tools), "policies", vital=False)
+        _beside(stack, wiring.dispatcher.run(), "dispatcher")
         yield app, estates, server, wiring
 
 
@@ -290,6 +283,16 @@ def _agent(app: faust.App, flow: Flow, topic: str, decisions: dict[type[Event], 
             raise
 
     app.agent(source, name=topic)(run)
+
+
+def _beside(
+    stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None], name: str, *, vital: bool = True
+) -> None:
+    """Run until the stack closes. `vital`: without it this process must not go on."""
+    task = asyncio.create_task(work, name=name)
+    if vital:
+        task.add_done_callback(_fatal)
+    stack.callback(task.cancel)
 
 
 def _fatal(task: asyncio.Task[None]) -> None:

@@ -126,6 +126,12 @@ async def _s3(system: System) -> None:
             await asyncio.sleep(POLL_S)
 
 
+async def _ray(system: System) -> None:
+    """Its control process listens; workers join it by themselves, and every actor that was is gone."""
+    host, _, port = system.settings.ray_address.rpartition(":")
+    await _listening(port, host)
+
+
 async def _openbao(system: System) -> None:
     served = await system.stack.openbao()
     child = system.child("openbao")
@@ -148,6 +154,7 @@ ALL: tuple[Fault, ...] = (
     crashed("s3", _s3),
     paused("s3"),
     crashed("openbao", _openbao),
+    crashed("ray", _ray),
     paused("openbao"),
     actor_killed("ray::Scheduler"),
     actor_killed("ray::EngineActor"),
@@ -183,10 +190,10 @@ def _title(pid: int) -> str:
         return ""
 
 
-async def _listening(port: str) -> None:
+async def _listening(port: str, host: str = LOOPBACK) -> None:
     async with asyncio.timeout(SERVING_S):
         while True:
             with suppress(OSError):
-                await asyncio.to_thread(lambda: socket.create_connection((LOOPBACK, int(port)), 1).close())
+                await asyncio.to_thread(lambda: socket.create_connection((host, int(port)), 1).close())
                 return
             await asyncio.sleep(POLL_S)

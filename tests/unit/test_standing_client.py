@@ -24,7 +24,7 @@ class Remote:
 
 def cluster(scheduler: Any) -> Cluster:
     made = Cluster(ClusterConfig(pools=()))
-    made._scheduler = scheduler
+    made._scheduler, made._joined = scheduler, True
     return made
 
 
