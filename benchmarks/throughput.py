@@ -41,7 +41,7 @@ from services.local.home import weights_dir
 from services.local.ports import free_ports
 from services.local.stack import LocalStack
 from services.local.system import SYSTEM_FILE, System, ask_worker
-from services.settings import Settings, save
+from services.settings import RamOnlyApps, Settings, save
 from services.topic_plan import topics_of
 from stream import topics
 from stream.events.rows import AssetHead, AssetState, JobState, Owner, rows
@@ -235,7 +235,7 @@ async def celery(folder: Path) -> AsyncIterator[Side]:
             kafka=at.kafka, s3_url=at.s3_url, s3_access_key=at.s3_access_key, s3_secret_key=at.s3_secret_key,
             bucket=at.bucket, secret=secrets.token_hex(32), internal_token=secrets.token_hex(32),
             tls_dir=str(certificates), state_dir=str(state), weights_dir=str(weights_dir()),
-            policies_extra=str(POLICIES),
+            policies_extra=str(POLICIES), ram_only_apps=RamOnlyApps.IF_SAFE,
         )  # fmt: skip
         save(settings, folder / "settings.json")
         await topics.create(at.kafka, topics_of(settings), partitions=settings.partitions)

@@ -27,14 +27,22 @@ from ray_cluster.leases import Inventory, Progress, Task
 from ray_cluster.roster import LEASES_PER_ACTOR
 from stream.errors import MayflyError
 from stream.events.bus import Outcome
+from stream.vault import resident
 from stream.vault.courier import Courier
 from stream.vault.envelope import Recipient
+from stream.vault.resident import MemoryUnsafe
 
 OUTCOME_KEPT_S = 3600.0
 """An outcome that nobody acknowledged is forgotten after this long."""
 
 OUTCOME_HOLDS_S = 120.0
 """For so long it also keeps the actor alive: several takeovers of a partition."""
+
+ORPHAN_S = 10.0
+"""Work of a RAM-only app whose worker has not asked for so long is nobody's: it stops. Its outcome goes as soon."""
+
+RAM_ONLY = "MAYFLY_RAM_ONLY_APPS"
+"""In the environment: `required` where an actor whose memory could reach a disk must not start at all."""
 
 FENCES_KEPT = 10_000
 PROGRESS_EVERY_S = 0.1
@@ -69,12 +77,16 @@ class EngineActor:
         self._jobs = 0
         self._loaded_bytes = 0
         self._grown_bytes = 0
+        resident.forbid_core_dumps()
+        self._unsafe = bool(resident.why_unsafe())
 
     async def ready(self) -> str:
         """Load the pool's engines, once. '' when they are; else the stable kind of what failed."""
         async with self._loading:
             if self._courier:
                 return ACCEPTED
+            if self._unsafe and os.environ.get(RAM_ONLY) == "required":
+                return MemoryUnsafe.kind
             try:
                 loop = asyncio.get_running_loop()
                 self._engines, self._guard = await loop.run_in_executor(self._thread, _load, self._operations)
@@ -132,6 +144,7 @@ class EngineActor:
         lease = self._leases.get((job, fence))
         if not lease:
             return msgspec.msgpack.encode(Progress(job, fence, -1, known=False))
+        lease.asked(wait_s)
         seq = await lease.bell.after(after_seq + 1, wait_s) - 1
         return msgspec.msgpack.encode(
             Progress(job, fence, seq, step=lease.step, fraction=lease.fraction, outcome=lease.outcome)
@@ -185,7 +198,7 @@ class EngineActor:
             )
         else:
             lease.outcome = Outcome("failed", kind="permanent", reason="bad-task", wiped=True)
-        lease.ended_at = time.monotonic()
+        lease.end(time.monotonic())
         self._jobs += 1
         self._grown_bytes = _resident_bytes() - self._loaded_bytes
         lease.bell.ring()
@@ -201,11 +214,13 @@ class EngineActor:
         recipient = self._offers.pop(task.offer, None)
         if not recipient:
             return "offer-gone"
+        if task.in_memory and self._unsafe:
+            return MemoryUnsafe.kind
         for (job, _), older in self._leases.items():
             if job == task.job:
                 older.cancelled.set()
         self._remember(task.job, task.fence)
-        lease = self._leases[task.job, task.fence] = _Lease()
+        lease = self._leases[task.job, task.fence] = _Lease(in_memory=task.in_memory)
         lease.running = asyncio.create_task(self._run(task, recipient, lease, self._courier))
         return ACCEPTED
 
@@ -221,7 +236,7 @@ class EngineActor:
             self._fences.popitem(last=False)
 
     def _forget_old(self, now: float) -> None:
-        old = [key for key, held in self._leases.items() if held.outcome and now - held.ended_at > OUTCOME_KEPT_S]
+        old = [key for key, held in self._leases.items() if held.outcome and now - held.ended_at > held.kept_s]
         for key in old:
             del self._leases[key]
 
@@ -241,7 +256,8 @@ def _resident_bytes() -> int:
 class _Lease:
     """An attempt under way or ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_memory: bool) -> None:
+        self.kept_s = ORPHAN_S if in_memory else OUTCOME_KEPT_S
         self.cancelled = threading.Event()
         self.bell = Bell()
         self.step = ""
@@ -252,6 +268,23 @@ class _Lease:
         self.running: asyncio.Task[None] | None = None
         self._silent_until = time.monotonic() + PROGRESS_EVERY_S
         self._will_ring = False
+        self._asked_until = time.monotonic()
+        self._watch = asyncio.create_task(self._orphaned()) if in_memory else None
+
+    def asked(self, wait_s: float) -> None:
+        """Its owner lives, and will wait so long for an answer."""
+        self._asked_until = time.monotonic() + wait_s
+
+    def end(self, now: float) -> None:
+        """It has its outcome."""
+        self.ended_at = now
+        if self._watch:
+            self._watch.cancel()
+
+    async def _orphaned(self) -> None:
+        while (left_s := self._asked_until + ORPHAN_S - time.monotonic()) > 0:  # noqa: ASYNC110 - for silence
+            await asyncio.sleep(left_s)
+        self.cancelled.set()
 
     def report(self, loop: asyncio.AbstractEventLoop, step: str, fraction: float) -> None:
         """From any thread. Waiters hear of it within `PROGRESS_EVERY_S`; a short job costs them its outcome only."""

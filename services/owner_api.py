@@ -20,6 +20,7 @@ from services.gateway.owner_client import REPLAYED
 from services.tls import client_context, server_context
 from stream.agents import parked, retention
 from stream.agents.api import VERBS, JobView, Problem
+from stream.agents.api_render import PATH as RENDER
 from stream.agents.estates import Estates
 from stream.agents.owner import VERBS as ANSWERS
 from stream.agents.owner import RefusedByVerdict, admit
@@ -42,7 +43,7 @@ _decoders = {verb: msgspec.msgpack.Decoder(request) for verb, (request, _) in VE
 class OwnerServer:
     """Serves `POST /v1/{partition}/{verb}`, and `GET /metrics`, `/estates` and `/pools` for people with the token.
 
-    And `POST /counts`, for the worker that publishes; `POST /pools`, for operators.
+    And `POST /counts`, for the worker that publishes; `POST /pools`, for operators; `GET /render`, for gateways.
     """
 
     def __init__(
@@ -55,13 +56,15 @@ class OwnerServer:
         token: str,
         counts: Callable[[Ask], list[Share]],
         operate: Callable[[bytes], Awaitable[bytes]],
+        render: Callable[[web.Request], Awaitable[web.WebSocketResponse]],
     ) -> None:
-        self._estates, self._pools, self._port, self._counts = estates, pools, port, counts
+        self._estates, self._pools, self._port, self._counts, self._render = estates, pools, port, counts, render
         self._ssl = server_context(tls_dir)
         self._expected = f"Bearer {token}".encode()
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[scraping.counted])
         app.router.add_post("/v1/{partition}/{verb}", self._answer)
         app.router.add_post(COUNTS, self._share)
+        app.router.add_get(RENDER, self._rendering)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/estates", self._state)
         app.router.add_get("/pools", self._pool_states)
@@ -116,6 +119,12 @@ class OwnerServer:
         except msgspec.MsgspecError:
             raise web.HTTPBadRequest from None
         return web.Response(body=_encoder.encode(self._counts(asked)), content_type=MSGPACK)
+
+    async def _rendering(self, request: web.Request) -> web.WebSocketResponse:
+        """Pictures of a RAM-only app: the connection is the lease of their work."""
+        if not self._known(request):
+            raise web.HTTPUnauthorized
+        return await self._render(request)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         if not self._known(request):

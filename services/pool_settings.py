@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
+from ray_cluster.actors import RAM_ONLY
 from ray_cluster.pools import ClusterConfig, Pool, default_pools
 from services.settings import BadSettings, PoolSettings, Settings
 
 
 def cluster_config(settings: Settings) -> ClusterConfig:
     """Raises BadSettings for a pool that there is not."""
-    env = {"MAYFLY_WEIGHTS": settings.weights_dir, "MAYFLY_LABELS": settings.labels_dir}
+    env = {
+        "MAYFLY_WEIGHTS": settings.weights_dir,
+        "MAYFLY_LABELS": settings.labels_dir,
+        RAM_ONLY: settings.ram_only_apps.value,
+    }
     pools = {pool.name: pool for pool in default_pools(max_actors=settings.max_actors, env=env)}
     if unknown := sorted(settings.pools.keys() - pools.keys()):
         raise BadSettings(f"expected pools of {', '.join(pools)}, got {', '.join(unknown)}: correct `pools`")

@@ -13,6 +13,7 @@ from ray_cluster.pools import PoolStatus
 from stream import topics
 from stream.agents import parked, retention
 from stream.agents.api import VERBS
+from stream.agents.api_render import PATH as RENDER
 from stream.agents.estate import Estate
 from stream.errors import StoreUnavailable
 from stream.metrics import jobs, scraped
@@ -55,7 +56,12 @@ async def refresh(estates: Iterable[Estate], pools: Callable[[], Awaitable[list[
 
 @web.middleware
 async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Count an answer by its verb and status; what is no verb of the owner API is one of the others."""
+    """Count an answer by its verb and status; what is no verb of the owner API is one of the others.
+
+    A render is not counted: no request of a RAM-only app is, by itself.
+    """
+    if request.path == RENDER:
+        return await handler(request)
     status = 500
     try:
         answer = await handler(request)

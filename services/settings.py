@@ -35,6 +35,13 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     gpus: NotNegative = 0.0  # that Ray books for one of its actors, or which share of one; 0: it runs on the CPU
 
 
+class RamOnlyApps(StrEnum):
+    """What a process does that finds that its memory could reach a disk (swap, core dumps)."""
+
+    REQUIRED = "required"  # it does not start
+    IF_SAFE = "if_safe"  # it starts, says so, and refuses the apps that are promised memory only
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every process is told at start. Times in seconds, sizes in bytes."""
 
@@ -90,6 +97,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Lane, Positive
     ] = {}  # predicted; a lane of a pool that would take longer is full (agents/admission)
     max_waiting: Count = 100_000  # jobs in one lane of one pool
+    ram_only_apps: RamOnlyApps = RamOnlyApps.REQUIRED
+    render_bytes: Count = 512 << 20  # sealed pictures in one gateway's memory: half for what came, half for results
+    render_requests: Count = 64  # of RAM-only apps, at the same time, at one gateway
+    render_items: Count = 64  # pictures in one request
+    ticket_host: str = ""  # where engine actors reach a gateway; empty: its internal address
     max_actors: Count = 2
     actor_idle_s: Positive = 60.0
     actor_cooldown_s: NotNegative = 30.0  # none is let go so soon after its pool has grown

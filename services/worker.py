@@ -27,7 +27,7 @@ import uvloop
 
 from ray_cluster.client import Cluster
 from ray_cluster.engines import registry
-from services import approvers, compaction, originals, policies_followed, register
+from services import approvers, compaction, memory, originals, policies_followed, register, render_api
 from services.clock_topic import follow_clock
 from services.costs import LearntCosts
 from services.counts import counts_of
@@ -38,7 +38,18 @@ from services.roots import claim_of, root_stores
 from services.settings import Settings, load
 from services.topic_plan import retained_s
 from stream import topics
-from stream.agents import admission, collector, crowd, ending, incidents, jobs, repromise, retention, rights, signing
+from stream.agents import (
+    admission,
+    collector,
+    crowd,
+    ending,
+    incidents,
+    jobs,
+    repromise,
+    retention,
+    rights,
+    signing,
+)
 from stream.agents.admission import MAX_WAIT_S
 from stream.agents.app import make_app
 from stream.agents.closing import Closer
@@ -72,6 +83,7 @@ from stream.policies.announcements import Announcement
 from stream.policies.calendar import Holidays
 from stream.vault.custody import S3Custody
 from stream.vault.pages import KeyPages
+from stream.vault.resident import MemoryUnsafe
 from stream.vault.rootstore import RootStore
 
 log = logging.getLogger(__name__)
@@ -187,6 +199,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
     data_dir.mkdir(parents=True, exist_ok=True)
     if settings.commercial:
         registry.refuse_non_commercial(registry.OPERATIONS.values())
+    unsafe = memory.checked(settings)
     log.warning("root store %s", claim_of(settings))
     if not settings.labels_dir:
         log.warning("results are not signed: expected the setting labels_dir to name a folder with a key")
@@ -247,6 +260,7 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
         estates.on_opened.append(Estate.count_jobs)
         estates.on_opened.append(wiring.dispatcher.resume)
         estates.on_revoked.append(wiring.dispatcher.revoked)
+        rendering = await stack.enter_async_context(render_api.opened(cluster, tools, costs, unsafe, _fatal))
         flow = Flow(estates, on_parked=metrics.parked)
         for topic, decisions in AGENTS.items():
             _agent(app, flow, topic, decisions)
@@ -258,9 +272,11 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
             token=settings.internal_token,
             operate=cluster.operate,
             counts=lambda ask: tools.tallies.shares(ask, tools.clock.now()),
+            render=rendering.serve,
         )
         await server.start()
         stack.push_async_callback(server.stop)
+        stack.push_async_callback(rendering.close)
         stack.push_async_callback(estates.close)
         _beside(stack, crowd.keep(tools.crowd, cluster, wiring.address), "standing")
         _beside(stack, compaction.watch(settings.kafka, estates.owned), "compaction", vital=False)
@@ -336,7 +352,10 @@ def main() -> None:
     for noisy in ("aiokafka", "faust", "mode", "ray"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    asyncio.run(serve(settings, port))
+    try:
+        asyncio.run(serve(settings, port))
+    except MemoryUnsafe as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Twins of the published apps, for tests: all that they promise, and one operation that costs nothing.
 
 A twin's promises are the published file's own, so what is seen of a twin is what the app's users get. Its operation
-takes and makes one class of things each; RAM-only apps have no twin, since nothing of theirs can be stored.
+takes and makes one class of things each; that of a RAM-only app's twin runs in memory, as all of theirs do.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 
 from stream.policies.compiler import APPS
 from stream.policies.lines import Lines
+from stream.vault import resident
 
 POLICIES = Path(__file__).parent / "policies"
 
@@ -41,6 +42,16 @@ TWINS = (
     Twin("perfect-me", "upload_video", "result_image"),
 )
 
+RAM_ONLY = (
+    Twin("batchpix", "upload_image", "result_image"),
+    Twin("background-removal-ai", "upload_image", "result_image"),
+)
+
+
+def swaps() -> bool:
+    """Whether RAM-only apps are refused on this machine."""
+    return bool(resident.swappable())
+
 
 def text(twin: Twin) -> str:
     """The published file with another name, and the one operation."""
@@ -56,6 +67,7 @@ def text(twin: Twin) -> str:
     operation = (
         f'\n[[operation]]\nname = "noop"\noutputs = ["{twin.makes}"]\nclause = "{source_word} §1"\n'
         f'inputs = [{{ role = "photo", accepts = ["image"], class = "{twin.takes}" }}]\n'
+        + ('runs = "memory"\n' if twin in RAM_ONLY else "")
     )
     return kept.replace(f'app = "{twin.app}"', f'app = "{twin.name}"', 1) + operation
 
@@ -65,6 +77,6 @@ def write(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for path in POLICIES.glob("*.toml"):
         shutil.copy(path, folder)
-    for twin in TWINS:
+    for twin in (*TWINS, *RAM_ONLY):
         (folder / f"{twin.name}.toml").write_text(text(twin))
     return folder

@@ -17,8 +17,8 @@ import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
+from services import memory, tls
 from services import settings as settings_of
-from services import tls
 from services.gateway import revocation
 from services.gateway.app import make_app
 from services.gateway.core import Core
@@ -26,6 +26,7 @@ from services.gateway.flights import Flights
 from services.gateway.grants import Grants
 from services.gateway.owner_client import OwnerClient, session
 from services.gateway.owners import OwnerTable
+from services.gateway.render import desk as render
 from services.gateway.revocation import RevocationServer
 from services.gateway.tenants import TenantTable
 from services.settings import BadSettings, Settings
@@ -33,6 +34,7 @@ from services.topic_follow import Apply, follow
 from stream import topics
 from stream.ids import Mint
 from stream.vault.courier import Courier
+from stream.vault.resident import MemoryUnsafe
 
 LANDING_S: Final = 1.0  # for running transfers, then as long again for their ends to be told
 CLOSING_S: Final = 0.5
@@ -51,7 +53,8 @@ class Options(argparse.Namespace):
 
 @asynccontextmanager
 async def opened(settings: Settings, internal_host: str, internal_port: int) -> AsyncIterator[Core]:
-    """Everything but the public port."""
+    """Everything but the public port. Raises MemoryUnsafe."""
+    unsafe = memory.checked(settings)
     async with AsyncExitStack() as stack:
         tenants, owners, grants, caught_up = TenantTable(), OwnerTable(settings.partitions), Grants(), asyncio.Event()
         server = RevocationServer(grants, settings.internal_token)
@@ -65,6 +68,9 @@ async def opened(settings: Settings, internal_host: str, internal_port: int) -> 
             (topics.OWNERS, owners.apply, asyncio.Event()),
         ):
             await stack.enter_async_context(_following(settings.kafka, topic, apply, event))
+        desk = await stack.enter_async_context(
+            render.opened(settings, owners=owners, http=http, host=internal_host, scheme=scheme, unsafe=unsafe)
+        )
         yield Core(
             mint=Mint(bytes.fromhex(settings.secret), settings.partitions),
             tenants=tenants,
@@ -76,6 +82,7 @@ async def opened(settings: Settings, internal_host: str, internal_port: int) -> 
             caught_up=caught_up,
             revoke_url=f"{scheme}://{internal_host}:{port}{revocation.PATH}",
             grant_ttl_s=settings.grant_ttl_s,
+            desk=desk,
         )
 
 
@@ -144,7 +151,11 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     configure_logs(settings.log_level)
-    uvloop.run(serve(settings, options))
+    try:
+        uvloop.run(serve(settings, options))
+    except MemoryUnsafe as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     return 0
 
 

@@ -10,6 +10,7 @@ from services.gateway.flights import Flights
 from services.gateway.grants import Grants
 from services.gateway.owner_client import OwnerClient
 from services.gateway.owners import OwnerTable
+from services.gateway.render.desk import Desk
 from services.gateway.tenants import TenantTable
 from stream.ids import Mint
 from stream.vault.courier import Courier
@@ -28,3 +29,4 @@ class Core(msgspec.Struct, frozen=True):
     caught_up: asyncio.Event  # tenants are read whole
     revoke_url: str
     grant_ttl_s: float
+    desk: Desk  # of RAM-only apps

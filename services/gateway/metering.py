@@ -12,13 +12,15 @@ from services.gateway.problems import route_of
 from stream.metrics import requests as metrics
 
 LEFT_STATUS = 499  # the caller left before the answer began
+RAM_ONLY = "/render"
+"""Of apps that keep no record: no request of theirs is counted by itself (`stream.metrics.renders`)."""
 
 
 def metered(app: ASGIApp) -> ASGIApp:
     """`app`, with its requests counted by the name of the handler that they met."""
 
     async def meter(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
+        if scope["type"] != ScopeType.HTTP or scope["path"].endswith(RAM_ONLY):
             await app(scope, receive, send)
             return
         status = LEFT_STATUS

@@ -42,6 +42,11 @@ class OwnerTable:
         return self._owners[partition]
 
     @property
+    def addresses(self) -> set[str]:
+        """Of every worker that owns anything."""
+        return {owner.address for owner in self._owners if owner is not None}
+
+    @property
     def missing(self) -> list[int]:
         """Partitions that nobody has ever owned."""
         return [partition for partition, owner in enumerate(self._owners) if owner is None]

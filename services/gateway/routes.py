@@ -28,6 +28,7 @@ from services.gateway.errors import BadName, LengthRequired
 from services.gateway.events import EventStream
 from services.gateway.guard import guard
 from services.gateway.openapi import SubmitOperation, UploadOperation
+from services.gateway.render import route as render
 from services.gateway.tenants import Tenant
 from services.gateway.upload import upload as take_upload
 from stream.agents.api import (
@@ -203,6 +204,7 @@ def router(core: Core) -> Router:
             *requests.ROUTES,
             *accounts.ROUTES,
             *consents.ROUTES,
+            *render.ROUTES,
         ],
     )
 

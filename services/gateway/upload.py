@@ -87,7 +87,7 @@ async def _store(
 async def _sealed(receive: Receive, intake: Intake, sealer: Sealer, found: list[MediaFacts]) -> AsyncIterator[bytes]:
     """Header, chunks as they fill, and the last one only when the media is whole."""
     head = sealer.header()
-    async for chunk in _body(receive):
+    async for chunk in body(receive):
         intake.feed(chunk)
         if sealed := sealer.update(chunk):
             yield head + sealed
@@ -96,7 +96,7 @@ async def _sealed(receive: Receive, intake: Intake, sealer: Sealer, found: list[
     yield head + sealer.final()
 
 
-async def _body(receive: Receive) -> AsyncIterator[bytes]:
+async def body(receive: Receive) -> AsyncIterator[bytes]:
     """The request's body as it comes. Raises UploadCutOff, UploadStalled."""
     while True:
         try:

@@ -26,7 +26,7 @@ from services.local.home import weights_dir
 from services.local.ports import free_ports
 from services.local.processes import Child
 from services.local.stack import LocalStack
-from services.settings import RootStoreName, Settings, save
+from services.settings import RamOnlyApps, RootStoreName, Settings, save
 from services.topic_plan import topics_of
 from stream import topics
 from stream.errors import StoreUnavailable
@@ -92,6 +92,7 @@ class System:
             "weights_dir": str(weights_dir()),
             "labels_dir": str(self.folder / "labels"),
             "demo_clock": self._demo_clock,
+            "ram_only_apps": RamOnlyApps.IF_SAFE,  # a developer's machine may swap
         } | self._overrides
         if values.get("root_store") is RootStoreName.OPENBAO and not values.get("openbao_url"):
             cluster = await (await self.stack.openbao()).cluster()

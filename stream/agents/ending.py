@@ -12,7 +12,7 @@ from itertools import islice
 from typing import ClassVar
 
 from stream.agents import leaving
-from stream.agents.estate import Estate
+from stream.agents.estate import Estate, Tools
 from stream.audit.receipts import Cause
 from stream.errors import BadRequest
 from stream.ledger import Change
@@ -32,19 +32,19 @@ class ServiceEnded(BadRequest):
     status: ClassVar[int] = 410
 
 
-def ended(estate: Estate) -> set[str]:
+def ended(tools: Tools) -> set[str]:
     """The apps whose service has ended."""
-    policies, calendar, now = estate.tools.policies, estate.tools.calendar, estate.now()
+    policies, calendar, now = tools.policies, tools.calendar, tools.clock.now()
     return {
         made.app
-        for made in estate.tools.announced()
+        for made in tools.announced()
         if made.app in policies and announcements.ended(policies[made.app], made, calendar, now)
     }
 
 
-def check(estate: Estate, app: str) -> None:
+def check(tools: Tools, app: str) -> None:
     """Raises ServiceEnded."""
-    if app in ended(estate):
+    if app in ended(tools):
         raise ServiceEnded(f"expected an app that is served: {app} has ended; what it stored is erased")
 
 
@@ -59,7 +59,7 @@ async def run(estate: Estate) -> None:
 
 def erase(estate: Estate) -> Change | None:
     """The end of the next subjects of an app that ended; None where none is left."""
-    gone = ended(estate)
+    gone = ended(estate.tools)
     if not gone or estate.pages.away:
         return None
     found = list(islice((row for (_, app, _), row in estate.book.subjects.items() if app in gone), BATCH))

@@ -132,7 +132,7 @@ def admit(estate: Estate, verb: str, ask: msgspec.Struct) -> None:
     estate.ledger.check()
     given = isinstance(ask, api.PutConsent) and ask.granted
     if given or verb in PROMISES:
-        ending.check(estate, getattr(ask, "app", ""))
+        ending.check(estate.tools, getattr(ask, "app", ""))
     if (given or verb in PROMISES - {"submit"}) and (app := getattr(ask, "app", "")):
         verdict.at_home(estate.policy(app), estate.rules.region)
     if verb not in LETTING_GO and (given or not isinstance(ask, api.PutConsent)):

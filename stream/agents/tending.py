@@ -180,7 +180,7 @@ async def _ended(estate: Estate, job_id: str, wait_s: float) -> None:
 def _granted(estate: Estate, job: Job) -> None:
     """As for a new job of the same kind: what was withdrawn, or is no more offered, is not begun again."""
     assert job.body is not None
-    ending.check(estate, job.head.app)
+    ending.check(estate.tools, job.head.app)
     policy = estate.policy(job.head.app)
     subject = estate.book.subject(job.body.subject)
     inputs = [asset for asset_id in job.body.inputs if (asset := estate.book.asset(asset_id)) is not None]

@@ -77,6 +77,7 @@ class Task(msgspec.Struct, frozen=True):
     sealed_params: bytes
     seed: int = 0
     profile: str = ""  # a smaller one than usual, after an out-of-memory
+    in_memory: bool = False  # of an app that keeps nothing: who asked for it must go on asking
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):

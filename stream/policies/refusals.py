@@ -44,6 +44,13 @@ class InMemoryOnly(Refusal):
     status: ClassVar[int] = 403
 
 
+class JobsOnly(Refusal):
+    """The policy lets this operation's pictures be stored for a while: it is asked for as a job."""
+
+    kind: ClassVar[str] = "jobs-only"
+    status: ClassVar[int] = 403
+
+
 class OperationNotAvailable(Refusal):
     """Offered, but no engine here performs it."""
 

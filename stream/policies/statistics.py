@@ -11,10 +11,22 @@ from stream.policies.vocabulary import Clock, DataClass, Place
 
 
 def counted(policy: Policy) -> frozenset[str]:
-    """The operations that are counted: all that servers do, if the app promises anonymised statistics; else none."""
+    """The operations whose users are counted: all that jobs do, if the app promises anonymised statistics; else none.
+
+    What runs in memory only names no user, so none can be counted once: see `rendered`.
+    """
+    return _run(policy, Place.SERVER)
+
+
+def rendered(policy: Policy) -> frozenset[str]:
+    """The operations in memory whose uses are counted, under the same promise."""
+    return _run(policy, Place.MEMORY)
+
+
+def _run(policy: Policy, where: Place) -> frozenset[str]:
     if math.isnan(kept_s(policy)):
         return frozenset()
-    return frozenset(one.name.value for one in policy.operations if one.runs is not Place.DEVICE)
+    return frozenset(one.name.value for one in policy.operations if one.runs is where)
 
 
 def kept_s(policy: Policy) -> float:

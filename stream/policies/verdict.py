@@ -21,6 +21,7 @@ from stream.policies.refusals import (
     ConsentMissing,
     GuardianConsentMissing,
     InMemoryOnly,
+    JobsOnly,
     NoReuse,
     OnDeviceOnly,
     OperationNotAvailable,
@@ -108,6 +109,33 @@ def decide(
     return Granted(operation, choice, policy.hash)
 
 
+def decide_render(
+    policy: Policy, operation: str, params: Collection[str], *, available: Available, region: str = ""
+) -> Operation:
+    """The verdict on pictures that are worked on in memory only. Raises a Refusal.
+
+    Nobody is named by whom they are sent, since nothing of a user may be kept. So where the policy asks an age or a
+    consent, none can stand, and the operation is refused.
+    """
+    offered = _named(policy, operation)
+    if offered.runs is Place.SERVER:
+        raise JobsOnly(
+            f"{offered.name} keeps pictures for as long as the policy says: POST /v1/{policy.app}/jobs", offered.clause
+        )
+    at_home(policy, region)
+    _available(offered, available)
+    if len(offered.inputs) != 1:
+        raise WrongInputs(
+            f"{offered.name} takes {len(offered.inputs)} inputs together, and here each picture is one of its own",
+            offered.clause,
+        )
+    request = JobRequest(operation, choice="", n_inputs=1, params=frozenset(params))
+    _params(offered, request, available[offered.name])
+    _age(policy, "")
+    _consents(policy, offered, (), "")
+    return offered
+
+
 def consent(policy: Policy, purpose: str, version: str, *, granted: bool) -> Consent:
     """The consent that a subject gives or withdraws. Raises UnknownPurpose, WrongConsentVersion.
 
@@ -135,19 +163,25 @@ def at_home(policy: Policy, region: str) -> None:
 
 
 def _offered(policy: Policy, request: JobRequest) -> Operation:
-    operation = policy.operation(request.operation)
+    operation = _named(policy, request.operation)
+    if operation.runs is Place.MEMORY:
+        raise InMemoryOnly(
+            f"{operation.name} works in memory only, and a job would store its pictures: POST /v1/{policy.app}/render",
+            operation.clause,
+        )
+    return operation
+
+
+def _named(policy: Policy, name: str) -> Operation:
+    """What a server may do of what the app offers."""
+    operation = policy.operation(name)
     if operation is None:
         names = [one.name for one in policy.operations]
-        hint = suggest(request.operation, names)
+        hint = suggest(name, names)
         raise OperationNotOffered(f"expected one of {', '.join(names)}{hint}", policy.clause)
     if operation.runs is Place.DEVICE:
         raise OnDeviceOnly(
             f"{operation.name} runs on the user's device only: send no pictures for it", operation.clause
-        )
-    if operation.runs is Place.MEMORY:
-        raise InMemoryOnly(
-            f"{operation.name} works in memory only, and a job would store its pictures: nothing is taken",
-            operation.clause,
         )
     return operation
 

@@ -1,4 +1,6 @@
-"""Custody on a real S3 (SeaweedFS): what it keeps, what it refuses, and that a cut-off upload leaves nothing."""
+"""Custody, on a real S3 (SeaweedFS) and in a gateway's memory: what it keeps, what it refuses, and that a cut-off
+upload leaves nothing.
+"""
 
 import asyncio
 import os
@@ -11,9 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from services.gateway.render import tickets
+from services.gateway.render.tickets import TicketServer
 from stream.errors import StoreUnavailable
 from stream.vault.courier import Courier, NoSuchObject, UrlRefused
 from stream.vault.custody import S3Custody
+from stream.vault.room import Room
 
 EXPIRES_S = 60
 pytestmark = pytest.mark.stack
@@ -30,10 +35,27 @@ def opened(stack):
 
 
 @pytest.fixture(scope="module")
-async def custody(opened):
+async def s3(opened):
     async with opened() as custody:
         await custody.ensure_bucket()
         yield custody
+
+
+@pytest.fixture(scope="module")
+async def room():
+    return Room(64 << 20)
+
+
+@pytest.fixture(scope="module")
+async def shelf(room):
+    server = TicketServer(room, fetched=str)
+    yield await server.start("127.0.0.1")
+    await server.stop()
+
+
+@pytest.fixture(params=["s3", "shelf"])
+def custody(request):
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +83,18 @@ async def get(custody, courier, name, byte_range=None):
         return b"".join([chunk async for chunk in chunks])
 
 
-async def test_what_is_put_in_chunks_is_got_whole_and_in_ranges(custody, courier, name):
+async def test_what_is_put_in_chunks_is_got_whole(custody, courier, name):
     data = os.urandom(9 << 20)
     chunks = [data[i : i + 100_000] for i in range(0, len(data), 100_000)]
     await courier.put_stream(custody.put_url(name, EXPIRES_S), len(data), once(b"", *chunks, b""))
     assert await get(custody, courier, name) == data
-    assert await get(custody, courier, name, (1_000_000, 1_000_007)) == data[1_000_000:1_000_007]
     assert await custody.remaining([name]) == [name]
+    await custody.delete([name])
+
+
+async def test_what_is_put_is_got_in_ranges(s3, courier, name):
+    await put(s3, courier, name, data := os.urandom(2 << 20))
+    assert await get(s3, courier, name, (1_000_000, 1_000_007)) == data[1_000_000:1_000_007]
 
 
 async def test_deleting_is_idempotent_and_absence_is_seen(custody, courier, name):
@@ -159,13 +186,21 @@ async def settled(custody, name):
     return []
 
 
-async def test_urls_are_for_one_verb_one_object_and_their_time(custody, courier, name, opened):
+async def test_urls_are_for_one_verb(custody, courier, name):
     await put(custody, courier, name, b"sealed")
     get_url, put_url = custody.get_url(name, EXPIRES_S), custody.put_url(name, EXPIRES_S)
     with pytest.raises(UrlRefused):
         await courier.put_stream(get_url, 1, once(b"x"))
     with pytest.raises(UrlRefused):
         await anext(courier.get_stream(put_url))
+    assert await get(custody, courier, name) == b"sealed"
+    await custody.delete([name])
+
+
+async def test_urls_are_for_one_object_and_their_time(s3, courier, name, opened):
+    custody = s3
+    await put(custody, courier, name, b"sealed")
+    get_url = custody.get_url(name, EXPIRES_S)
     with pytest.raises(UrlRefused):
         await anext(courier.get_stream(get_url.replace(name, "other")))
     long_ago = custody._signer.url("GET", f"/custody/{name}", expires_s=1, now=time.time() - 60)
@@ -181,10 +216,66 @@ async def test_urls_are_for_one_verb_one_object_and_their_time(custody, courier,
     assert await get(custody, courier, name) == b"sealed"
 
 
-async def test_a_url_lasts_as_long_as_signatures_may(custody):
+async def test_a_url_lasts_as_long_as_signatures_may(s3):
     for expires_s in (0, 7 * 24 * 3600 + 1):
         with pytest.raises(ValueError, match="sign for the lease's length"):
-            custody.put_url("x", expires_s)
+            s3.put_url("x", expires_s)
+
+
+async def test_a_ticket_is_good_once_and_in_its_time(shelf, courier, name):
+    await put(shelf, courier, name, b"sealed")
+    once_only, late = shelf.get_url(name, EXPIRES_S), shelf.get_url(name, 0)
+    assert [chunk async for chunk in courier.get_stream(once_only)] == [b"sealed"]
+    for refused in (once_only, late, once_only[:-1], shelf.get_url(name, EXPIRES_S)[:-43] + "A" * 43):
+        with pytest.raises(UrlRefused):
+            await anext(courier.get_stream(refused))
+    put_url = shelf.put_url(name + "-2", EXPIRES_S)
+    await courier.put_stream(put_url, 1, once(b"x"))
+    with pytest.raises(UrlRefused):
+        await courier.put_stream(put_url, 1, once(b"y"))
+    assert await get(shelf, courier, name + "-2") == b"x"
+    await shelf.delete([name, name + "-2"])
+
+
+async def test_what_is_deleted_on_its_way_does_not_come_to_lie(shelf, room, courier, name):
+    async def chunks():
+        yield b"first"
+        await shelf.delete([name])
+        yield b"second"
+
+    url, before = shelf.put_url(name, EXPIRES_S), room.taken_bytes
+    with pytest.raises(UrlRefused):
+        await courier.put_stream(url, len(b"firstsecond"), chunks())
+    assert await shelf.remaining([name]) == []
+    assert room.taken_bytes == before
+
+
+async def test_no_more_than_there_is_room_for(shelf, room, courier, name, monkeypatch):
+    monkeypatch.setattr(tickets, "ROOM_S", 0.05)
+    names = [f"{name}-{i}" for i in range(4)]
+    for each in names[:3]:
+        await put(shelf, courier, each, bytes(20 << 20))
+    with pytest.raises(StoreUnavailable):
+        await put(shelf, courier, names[3], bytes(20 << 20))
+    await shelf.delete(names[:1])
+    await put(shelf, courier, names[3], bytes(20 << 20))
+    await shelf.delete(names)
+    with pytest.raises(StoreUnavailable):
+        await put(shelf, courier, name, bytes(room.limit_bytes + 1))
+    assert (len(shelf), shelf.held_bytes, room.taken_bytes) == (0, 0, 0)
+
+
+async def test_what_is_cut_off_gives_its_room_back(shelf, room, courier, name):
+    async def chunks():
+        yield bytes(1 << 20)
+        raise Refused
+
+    for _ in range(5):
+        with pytest.raises(Refused):
+            await courier.put_stream(shelf.put_url(name, EXPIRES_S), 60 << 20, chunks())
+        while room.taken_bytes:
+            await asyncio.sleep(0)
+    assert len(shelf) == 0
 
 
 async def test_silence_is_no_answer(courier):

@@ -36,7 +36,7 @@ from services.gateway import tenant_topic
 from services.gateway.tenants import Limits, Tenant
 from services.local.ports import free_ports
 from services.local.stack import LocalStack
-from services.settings import Settings, save
+from services.settings import RamOnlyApps, Settings, save
 from stream import topics
 from stream.audit.checkpoint import parse_note
 from stream.audit.tiles import tiles
@@ -161,6 +161,7 @@ def make_settings(stack: LocalStack, folder: Path) -> Settings:
         tls_dir=str(folder / "tls"),
         state_dir=str(folder),
         grant_ttl_s=1.0,
+        ram_only_apps=RamOnlyApps.IF_SAFE,
     )
 
 

@@ -20,6 +20,7 @@ OPENS_MEDIA = {
     "ray_cluster/attempt.py",  # the engine, for the job that its user asked for
     "services/disclosed.py",  # a recipient, on their own machine, with their own key
     "services/gateway/download.py",  # to the tenant whose asset it is, as the answer to its request
+    "services/gateway/render/picture.py",  # to the tenant who sent it, on the same connection
     "services/gateway/upload.py",
 }
 CARRIES_BYTES = {  # between our own processes and custody, whose URLs nobody else makes
@@ -32,8 +33,9 @@ CARRIES_BYTES = {  # between our own processes and custody, whose URLs nobody el
     "services/restoring.py",
     "stream/vault/custody.py",
 }
-SIGNS_URLS = {"services/backup.py", "services/restoring.py"} | {
-    f"stream/{name}.py" for name in ("agents/disclosures", "agents/dispatch", "agents/owner", "vault/custody")
+SIGNS_URLS = {"services/backup.py", "services/restoring.py", "services/gateway/render/picture.py"} | {
+    f"stream/{name}.py"
+    for name in ("agents/disclosures", "agents/dispatch", "agents/owner", "vault/custody", "vault/shelf")
 }
 CLIENTS = {"aiohttp", "aiosmtplib", "boto3", "ftplib", "http.client", "httpx", "minio", "requests", "smtplib", "socket"}
 """By which something could be sent anywhere."""

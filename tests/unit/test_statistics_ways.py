@@ -55,7 +55,7 @@ class TestBetweenWorkers:
             self.asked.append(ask)
             return [SHARE]
 
-        server = OwnerServer([], None, port=port, tls_dir="", token=TOKEN, counts=answer, operate=None)  # type: ignore[arg-type]
+        server = OwnerServer([], None, port=port, tls_dir="", token=TOKEN, counts=answer, operate=None, render=None)  # type: ignore[arg-type]
         await server.start()
         yield port
         await server.stop()
@@ -104,12 +104,12 @@ class TestBetweenWorkers:
 
 
 class TestPolicies:
-    def test_what_servers_do_is_counted_and_what_devices_do_is_not(self) -> None:
+    def test_what_jobs_do_is_counted_and_what_devices_or_memory_do_is_not(self) -> None:
         for policy in compiler.load_all("").values():
             found = statistics.counted(policy)
             kept = policy.never_stored("usage_statistic") is None
-            assert found == {one.name for one in policy.operations if kept and one.runs is not Place.DEVICE}
-            assert bool(found) is (policy.app != "background-removal-ai")  # whose text knows of no statistics
+            assert found == {one.name for one in policy.operations if kept and one.runs is Place.SERVER}
+            assert bool(found) is (policy.app not in {"background-removal-ai", "batchpix"})  # in memory only
 
     def test_each_kind_of_cell_is_there_in_every_hour(self) -> None:
         policies = compiler.load_all("").values()
