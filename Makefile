@@ -21,6 +21,7 @@ demo: setup ## a photo becomes a styled picture and a dancing video, and vanishe
 forensic: setup ## what opens under coercion, then canaries: every file, log and process is scanned for them
 	@MAYFLY_FORENSIC=1 $(BIN)/pytest -q tests/forensic/test_coercion.py
 	@$(BIN)/python -m tests.forensic
+	@$(BIN)/python -m tests.forensic.renders
 
 lint: setup ## style, types, layers
 	$(BIN)/ruff check

@@ -33,8 +33,10 @@ POLICIES = Path(__file__).resolve().parents[1] / "policies"
 TEMPORARY = Path("/tmp"), Path("/var/tmp")
 
 
-def sources(stack: LocalStack, control: int, *, since: float) -> Iterator[tuple[str, Iterable[Piece]]]:
-    """Every place, a name for people and what lies there."""
+def sources(
+    stack: LocalStack, control: int, *, since: float, elsewhere: bool = True
+) -> Iterator[tuple[str, Iterable[Piece]]]:
+    """Every place, a name for people and what lies there. `elsewhere`: also what others keep in temporary folders."""
     run, ram = stack.run_dir, stack.ram
     folders = {
         "kafka: its folder": [run / "kafka"],
@@ -51,7 +53,7 @@ def sources(stack: LocalStack, control: int, *, since: float) -> Iterator[tuple[
     for path in things.files_below(run, skip=named):
         yield "logs, records of the run", things.of_file(path)
     others = [path for folder in (*TEMPORARY, RAM) for path in folder.glob("mayfly-*")]  # of other runs
-    for path in things.files_below(*TEMPORARY, RAM, skip=[run, *others], since=since):
+    for path in things.files_below(*TEMPORARY, RAM, skip=[run, *others], since=since) if elsewhere else ():
         yield "/tmp, /var/tmp, /dev/shm since", things.of_file(path)
     for pid, name in sorted(things.processes(stack.children.running()).items()):
         for entry in things.nameless(pid):

@@ -52,8 +52,9 @@ class Flock:
 
     def add_media(self, kind: str, media: bytes) -> None:
         """One canary every 64 bytes of the file, and of its pixels as OpenCV decodes them."""
-        # A JPEG's tables, before its scan, are those of many others.
-        self.add_strides(kind, media[media.find(b"\xff\xda") :] if media.startswith(b"\xff\xd8") else media, "raw")
+        # A JPEG's tables, before its scan, are those of many others; and every PNG begins alike.
+        begins = b"\xff\xda" if media.startswith(b"\xff\xd8") else b"IDAT" if media.startswith(b"\x89PNG") else b""
+        self.add_strides(kind, media[media.find(begins) :], "raw")
         pixels = cv2.imdecode(np.frombuffer(media, np.uint8), cv2.IMREAD_COLOR)
         if pixels is not None:
             self.add_strides(kind, pixels.tobytes(), "pixels")
