@@ -78,7 +78,7 @@ class Machines:
         found = [
             process
             for process in psutil.Process(self._child.pid).children(recursive=True)
-            if Path((process.cmdline() or [""])[0]).name == "raylet"
+            if process.name() == "raylet" and process.status() != psutil.STATUS_ZOMBIE
         ]
         return sorted(found, key=psutil.Process.create_time)[1:]
 

@@ -20,7 +20,7 @@ from stream.vault.purposes import lease_info, params_info, stream_name
 from stream.vault.secret import Key
 from stream.vault.stream_seal import open_, seal
 
-APP = "genzo"
+APP = "testapp"  # of which no rule asks for a gate or a visible mark
 URL_S = 600
 MINT = Mint(bytes(32), 4)
 
