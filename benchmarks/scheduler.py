@@ -75,8 +75,8 @@ def config(namespace: str, spares: int, *, cpus: float = 0.25) -> ClusterConfig:
 class Bench:
     """One scheduler and one owner."""
 
-    def __init__(self, cluster: Cluster, owner: Owner) -> None:
-        self.cluster, self.owner = cluster, owner
+    def __init__(self, cluster: Cluster, owner: Owner, spares: int) -> None:
+        self.cluster, self.owner, self.spares = cluster, owner, spares
 
     async def pool(self) -> PoolStatus:
         """As it stands."""
@@ -153,8 +153,10 @@ class Bench:
                 await asyncio.sleep(0.01)
 
     async def _stocked(self) -> None:
-        """What a quiet minute does: spare processes are started, one after the other."""
-        await asyncio.sleep(12.0)
+        """As after a quiet minute: the spare processes are there."""
+        async with asyncio.timeout(WAIT_S):
+            while (await self.pool()).spares < self.spares:
+                await asyncio.sleep(0.1)
 
 
 def grants(found: list[Timed]) -> list[float]:
@@ -188,7 +190,7 @@ async def benched(stack: LocalStack, ledger: Ledger, made: ClusterConfig) -> Asy
         await owner.open()
         listening = asyncio.create_task(owner.listen())
         try:
-            yield Bench(cluster, owner)
+            yield Bench(cluster, owner, made.spares)
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)

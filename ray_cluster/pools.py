@@ -77,6 +77,7 @@ class PoolStatus(msgspec.Struct, frozen=True):
     retry_in_s: float = 0.0
     recycled: int = 0  # actors drained since the scheduler started, for their jobs or their memory
     unplaced: int = 0  # of those that start: no machine has room for them
+    spares: int = 0  # processes that have started and loaded nothing
     min_actors: int = 0  # as of now: by hand, by the timetable or by settings
     max_actors: int = 0
     by_hand: bool = False  # an operator set one of the two, or paused it

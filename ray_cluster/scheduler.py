@@ -429,6 +429,7 @@ class Scheduler:
             retry_in_s=max(0.0, state.retry_at - now),
             recycled=state.recycled,
             unplaced=sum(seat.unplaced for seat in seats),
+            spares=self._spares.count(name),
             min_actors=floor,
             max_actors=most,
             by_hand=hand != NOTHING,

@@ -55,6 +55,10 @@ class Spares:
         held = self._held.get(pool)
         return held.pop() if held else None
 
+    def count(self, pool: str) -> int:
+        """How many `pool` has."""
+        return len(self._held.get(pool, ()))
+
     async def stock(self, pools: Iterable[Pool]) -> None:
         """Drop those that died; then begin one process, of the first of `pools` that lacks any, and wait until it runs.
 

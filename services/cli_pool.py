@@ -156,6 +156,7 @@ def _pools(found: list[PoolStatus]) -> Table:
         notes = [f"{pool.starting - pool.unplaced} starting"] if pool.starting > pool.unplaced else []
         notes += [f"{pool.unplaced} without a machine"] if pool.unplaced else []
         notes += [f"{pool.draining} leaving"] if pool.draining else []
+        notes += [f"{pool.spares} spare"] if pool.spares else []
         actors = f"{pool.actors} ({', '.join(notes)})" if notes else str(pool.actors)
         limits = f"{pool.min_actors} to {pool.max_actors}{', by hand' if pool.by_hand else ''}"
         why = f"[red]{pool.error}[/]: {pool.reason}" if pool.error else pool.reason

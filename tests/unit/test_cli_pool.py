@@ -22,8 +22,10 @@ from services.settings import Settings, save
 from stream.errors import StoreUnavailable
 
 TOKEN = "token"
-STATUS = PoolStatus("noop", 4, 2, 1, 1, 0, 3, "4 jobs need 3", unplaced=1, min_actors=0, max_actors=5, by_hand=True)
-BROKEN = msgspec.structs.replace(STATUS, pool="ncnn", error="weights-unavailable", retry_in_s=4.0, paused=True)
+STATUS = PoolStatus("noop", 4, 2, 1, 1, 0, 3, "4 jobs need 3", spares=2, max_actors=5, by_hand=True)
+BROKEN = msgspec.structs.replace(
+    STATUS, pool="ncnn", unplaced=1, spares=0, error="weights-unavailable", retry_in_s=4.0, paused=True
+)
 WAITING = (Waiting("job_1", "batch", "turn", 0, 3.0), Waiting("job_2", "standard", "machine", 1, 9.0))
 
 
@@ -75,7 +77,14 @@ def run(*words: str, exit_code: int = 0) -> str:
 
 def test_pools_and_actors_are_listed(asked: list[Order]) -> None:
     told = run("ls")
-    for word in ("noop", "4 jobs need 3", "0 to 5, by hand", "1 without a machine", "weights-unavailable"):
+    for word in (
+        "noop",
+        "4 jobs need 3",
+        "0 to 5, by hand",
+        "1 without a machine",
+        "2 spare",
+        "weights-unavailable",
+    ):
         assert word in told
     assert [pool["pool"] for pool in json.loads(run("ls", "--json"))] == ["noop", "ncnn"]
     told = run("ls", "noop")

@@ -58,6 +58,7 @@ async def test_one_process_at_a_time_until_each_pool_has_its_own(made: Made) -> 
     for count in (1, 2, 2):
         await stock.stock((GPU, CPU, OTHER))
         assert len(made.handles) == count
+    assert (stock.count("c"), stock.count("g")) == (1, 0)
     taken = stock.take("c")
     assert taken is not None
     assert taken.name == "engine-c-1"
