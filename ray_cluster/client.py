@@ -120,7 +120,7 @@ class Cluster:
         """Join Ray at `address` as a driver and find the scheduler, or create it. Raises `StoreUnavailable`."""
         cluster = cls(config)
         await cluster._join(address, token_path)
-        cluster._epoch = await cluster.epoch()
+        cluster._epoch = str(await cluster._schedule("epoch", limit_s=CONNECT_S))  # its process may have to start first
         return cluster
 
     async def keep(self, address: str, *, token_path: str = "") -> None:

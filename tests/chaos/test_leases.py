@@ -51,7 +51,8 @@ async def test_a_worker_that_wakes_late(system: System) -> None:
 
         await eventually(fenced_and_back, within_s=PATIENCE_S)
         assert Counter(view["state"] for view in ended) == {"succeeded": JOBS}
-        assert all((await client.asset(asset_of(view, "result")["id"])).status_code == 200 for view in ended)
+        for view in ended:
+            assert (await client.asset(asset_of(view, "result")["id"])).status_code == 200
         states, results = await _states(system)
         for view in ended:
             mine = states[view["id"]]

@@ -27,7 +27,12 @@ async def order(system: System, what: Order, reply: type[T]) -> T:
 
 async def test_a_paused_pool_holds_jobs_and_a_drained_one_serves_them_with_others(system: System) -> None:
     async with Client(system, *await system.tenant(APP)) as client:
-        await client.done()
+        first = await client.begin()
+
+        async def served() -> bool:
+            return bool((await client.job(first["id"]))["state"] == "succeeded")
+
+        await eventually(served, within_s=60.0)  # an actor of its own starts
         told = await order(system, Pause("noop"), PoolStatus)
         assert (told.paused, told.by_hand) == (True, True)
         try:
