@@ -217,7 +217,7 @@ def test_headroom_is_the_root_of_the_interactive_work_that_arrives() -> None:
     ((rate, within_s),) = lanes.arriving("p", 600)
     assert rate == pytest.approx(9, rel=0.05)
     assert within_s == pytest.approx(30)
-    assert lanes.headroom("p", 600) == 3
+    assert lanes.headroom("p", 600) == 5  # 1.5 × √9, rounded up
     assert lanes.arriving("p", 2000) == ()
     assert lanes.headroom("p", 2000) == 0
     assert lanes.headroom("no such pool", 0) == 0
