@@ -14,6 +14,7 @@ import pytest_asyncio
 import ray
 
 from ray_cluster.client import ActorKilled, ActorLost, ActorUnknown, Cluster, LeaseRefused
+from ray_cluster.journal import again
 from ray_cluster.lanes import BadWork
 from ray_cluster.leases import Work
 from ray_cluster.pools import ClusterConfig, Pool, PoolStatus
@@ -165,6 +166,12 @@ async def test_an_idle_actor_gives_way_to_another_pool(cluster: Cluster, owner: 
         return proposal.actor not in await actors()
 
     await until(gone)
+
+
+async def test_what_the_scheduler_decided_can_be_taken_again(cluster: Cluster) -> None:
+    lines = await cluster.decisions()
+    assert {decision.cause for line in lines for decision in line.decisions.values()} >= {"jobs"}
+    assert all(again(line) == line.decisions for line in lines)
 
 
 async def test_cancel_reaches_a_running_engine(cluster: Cluster, owner: Owner, photo: Photo) -> None:

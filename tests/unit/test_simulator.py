@@ -252,3 +252,13 @@ def test_the_command_refuses_what_it_cannot_play(tmp_path: Path) -> None:
     with pytest.raises(BadTrace):
         run("--replay", str(empty))
     assert run("mixed", "--policy", "guess")[0] == 2
+
+
+def test_the_highest_load_is_found_for_every_lane_and_for_all_together() -> None:
+    from benchmarks.trace import CLOSE, LEAST, MET, Search
+
+    search = Search("fifo", MAKERS["burst"](300), Setup(max_actors=4))
+    every_lane, of_all = search.highest(every_lane=True), search.highest(every_lane=False)
+    assert LEAST < every_lane <= of_all
+    assert min(lane.met for lane in search.at(every_lane).lanes.values()) >= MET
+    assert search.at(of_all).met >= MET > search.at(round(of_all * CLOSE**2, 4)).met
