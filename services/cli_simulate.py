@@ -84,7 +84,7 @@ def _shown(reports: list[Report], title: str, asked: list[Asked]) -> None:
     out.print(f"[bold]{title}[/], over {asked[-1].arrival_s / 3600:.1f} h")
     table = Table(box=None, pad_edge=False)
     for heading in ("policy", *(name for name, _ in draw.FIGURES)):
-        table.add_column(heading, justify="left" if heading in {"policy", "by lane"} else "right")
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
     for one in reports:
         table.add_row(one.policy, *(figure(one) for _, figure in draw.FIGURES))
     out.print(table)

@@ -7,6 +7,9 @@ from ray_cluster.engines import registry
 from stream.events.lease import Size
 from stream.metrics import costs as metrics
 
+SHARES = (0.5, 0.9)
+"""Quantiles that are told."""
+
 
 class LearntCosts:
     """What a dispatcher predicts by and reports to."""
@@ -22,6 +25,9 @@ class LearntCosts:
         """An attempt that succeeded took so long. Seconds that none can have taken are counted, and not learnt."""
         if error := self._costs.learn(operation, size, seconds):
             metrics.ERROR.labels(operation).observe(error)
+            for share in SHARES:
+                seconds_of_share = self._costs.quantile(operation, size, share=share)
+                metrics.SECONDS.labels(operation, str(share)).set(seconds_of_share)
         else:
             metrics.UNUSABLE.labels(operation).inc()
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from ray_cluster.simulator.report import Report
+from ray_cluster.lanes import LANE_WEIGHTS
+from ray_cluster.simulator.report import LaneReport, Report
 from ray_cluster.simulator.world import Point
 
 COLOURS = {"mayfly": "#0072b2", "fifo": "#999999", "lag": "#d55e00", "serve": "#009e73"}
@@ -80,11 +81,12 @@ def html(reports: Sequence[Report], title: str) -> str:
 
 FIGURES: tuple[tuple[str, Callable[[Report], str]], ...] = (
     ("deadlines met", lambda report: f"{report.met:.1%}"),
-    ("by lane", lambda report: ", ".join(f"{name} {lane.met:.1%}" for name, lane in report.lanes.items())),
+    ("interactive, standard, batch", lambda report: ", ".join(_met(report.lanes.get(lane)) for lane in LANE_WEIGHTS)),
     ("useful ÷ paid", lambda report: f"{report.useful_ratio:.2f}"),
     ("GPU-hours paid", lambda report: f"{report.paid_s / 3600:.1f}"),
     ("cost", lambda report: f"{report.cost:.2f}"),
     ("most actors", lambda report: str(report.most_actors)),
+    ("predicted ÷ actual", lambda report: "–".join(f"{share:.1f}" for share in report.predicted or ()) or "–"),
     ("failed", lambda report: str(report.failed)),
 )
 
@@ -97,6 +99,10 @@ def blocks(points: Sequence[Point], value: Callable[[Point], int], *, most: int,
         column = min(int((point.at_s - begin_s) / max(end_s - begin_s, 1e-9) * width), width - 1)
         highest[column] = max(highest[column], value(point))
     return "".join(BLOCKS[math.ceil(high / max(most, 1) * (len(BLOCKS) - 1))] for high in highest)
+
+
+def _met(lane: LaneReport | None) -> str:
+    return f"{lane.met:.1%}" if lane else "–"
 
 
 def _round_up(most: int) -> int:

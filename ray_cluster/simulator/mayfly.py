@@ -31,7 +31,6 @@ class Mayfly(World):
     def __init__(self, trace: list[Asked], setup: Setup, costs: Costs, config: ClusterConfig | None = None) -> None:
         super().__init__(trace, setup)
         self.lines: list[Line] = []
-        self.errors: list[float] = []  # predicted ÷ actual
         self._lanes, self._roster, self._costs = Lanes(), Roster(), costs
         self._helm = Helm(config or one_pool(setup), self._lanes, self._roster, self.lines.append)
         self._actors: dict[str, _Actor] = {}
@@ -119,7 +118,7 @@ class Mayfly(World):
     def _ended(self, actor: _Actor, seconds: float) -> None:
         job = actor.jobs.popleft()
         if self.ran(job, seconds):
-            self.errors.append(self._costs.learn(job.asked.operation, UNKNOWN_SIZE, seconds))
+            self.errors += [e] if (e := self._costs.learn(job.asked.operation, UNKNOWN_SIZE, seconds)) else []
         actor.tell(self.now)
         if actor.jobs:
             self._run(actor, 0.0)  # its inputs have been fetched meanwhile

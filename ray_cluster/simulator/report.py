@@ -33,6 +33,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     cost: float
     most_actors: int
     last_s: float  # when the last job ended
+    predicted: tuple[float, float, float] | None  # ÷ actual: quantiles 0.1, 0.5, 0.9; None for who predicts nothing
     points: tuple[Point, ...]
 
 
@@ -51,6 +52,7 @@ def report(policy: str, world: World) -> Report:
         cost=world.paid_s / 3600 * world.setup.price_per_hour,
         most_actors=max(point.actors for point in world.points),
         last_s=world.now - world.jobs[0].asked.arrival_s,
+        predicted=_predicted(world.errors),
         points=tuple(world.points),
     )
 
@@ -59,6 +61,10 @@ def quantile(values: list[float], share: float) -> float:
     """The smallest value that `share` of all do not exceed; 0 for none."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
+
+
+def _predicted(errors: list[float]) -> tuple[float, float, float] | None:
+    return (quantile(errors, 0.1), quantile(errors, 0.5), quantile(errors, 0.9)) if errors else None
 
 
 def _met(jobs: list[Job]) -> float:

@@ -45,15 +45,13 @@ class Point(msgspec.Struct, frozen=True):
 class Job:
     """A job of the trace, and what became of it."""
 
-    __slots__ = ("asked", "attempts", "deadline", "ended_at", "name", "number", "predicted_s")
+    __slots__ = ("asked", "attempts", "deadline", "ended_at", "name")
 
     def __init__(self, number: int, asked: Asked) -> None:
-        self.number = number
         self.name = str(number)
         self.asked = asked
         self.deadline = asked.arrival_s + asked.deadline_s
         self.attempts = 0
-        self.predicted_s = 0.0
         self.ended_at = math.inf  # when its result was there; never, if it failed
 
     @property
@@ -73,6 +71,7 @@ class World(ABC):
         self.paid_s = 0.0
         self.useful_s = 0.0
         self.wasted_s = 0.0
+        self.errors: list[float] = []  # predicted ÷ actual, of those who predict
         self.queued = self.actors = self.busy = 0
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = 0

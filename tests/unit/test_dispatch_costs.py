@@ -100,6 +100,9 @@ async def test_what_succeeded_is_learnt_by_the_engines_seconds(desk: Desk) -> No
         await attempted(desk, costs, Outcome("succeeded", seconds=9.0, engine_s=3.0, wiped=True))
     assert costs.cost_s("noop", size) == pytest.approx(3.0)
     assert REGISTRY.get_sample_value(PREDICTED, {"operation": "noop"}) == before + ENOUGH
+    for share in ("0.5", "0.9"):
+        told = REGISTRY.get_sample_value("mayfly_cost_seconds", {"operation": "noop", "share": share})
+        assert told == pytest.approx(3.0)
     for _ in range(2 * ENOUGH):  # an actor of before that figure was told
         await attempted(desk, costs, Outcome("succeeded", seconds=9.0, wiped=True))
     assert costs.cost_s("noop", size) > 3.0
