@@ -53,6 +53,6 @@ BOUNDS: dict[str, tuple[int, Callable[[str], bool]]] = {
     "to": _among("users", "regulator", "public"),
     "topic": _among(*topics.EVENTS, topics.LEDGER, topics.KEYS, topics.PARKED),
     "verb": _among(OTHER_VERB, *VERBS),
-    "why": _among("unreachable", "silent", "sealed", "refused", "wrong", "failed", "cancelled", "lost", "superseded"),
+    "why": _among("unreachable", "silent", "sealed", "refused", "wrong"),
 }
 """label → (how many values at most, whether this is one)."""

@@ -342,7 +342,7 @@ def again(estate: Estate, change: Change, job: Job) -> Job:
     found = [estate.book.asset(asset_id) for asset_id in job.body.features]
     features = tuple(asset.id for asset in found if asset is not None and asset.head.state is AssetState.STORED)
     head = msgspec.structs.replace(job.head, ended_at=0.0, reason="", not_before=0.0)
-    body = msgspec.structs.replace(job.body, attempts=0, features=features, results=())
+    body = msgspec.structs.replace(job.body, attempts=0, crashes=0, profile="", features=features, results=())
     job = _queue(estate, change, Job(job.id, head, body), Stage.GENERATE if features else Stage.DETECT)
     estate.book.put_job(change, job)
     _tell(estate, change, job.id)

@@ -87,6 +87,17 @@ async def test_a_pause_before_the_next_try_is_no_wait(desk: Desk, clock: Time) -
     assert waited(Lane.INTERACTIVE) == (count + 2, total + 2)
 
 
+async def test_a_lease_before_its_pause_was_over_lasts_no_less_than_nothing(desk: Desk, clock: Time) -> None:
+    before, (count, total) = leased_s(), waited(Lane.INTERACTIVE)
+    leased, _ = await desk.leased(await desk.uploaded())
+    for _ in range(2):  # an operator has it tried at once, and clocks differ
+        await desk.outcome(leased, Outcome("failed", kind="transient", reason="engine-fault", wiped=True))
+        leased, _ = await desk.leased(desk.job(leased.id))
+        clock.now += 1
+    assert since(before) == {"retried": 1.0}
+    assert waited(Lane.INTERACTIVE) == (count + 3, total)
+
+
 async def test_a_lease_that_nobody_took_up_is_told_apart(desk: Desk, clock: Time) -> None:
     before = leased_s()
     leased, _ = await desk.leased(await desk.uploaded())

@@ -110,6 +110,13 @@ class TestRetry:
         source = desk.asset(ended.body.inputs[0])  # type: ignore[union-attr]
         assert source.head.due <= max(due)
 
+    async def test_nothing_of_its_former_attempts_counts_against_it(self, desk: Desk) -> None:
+        job = await failed(desk)
+        assert job.body is not None
+        body = msgspec.structs.replace(job.body, attempts=3, crashes=2, profile="small")
+        again = (await desk.do(jobs.again, Job(job.id, job.head, body))).body
+        assert (again.attempts, again.crashes, again.profile) == (0, 0, "")
+
     async def test_features_that_live_are_not_looked_for_again(self, desk: Desk) -> None:
         job = await failed(desk)
         assert job.body is not None
