@@ -178,8 +178,12 @@ class Estate:
         await self.ledger.close()
 
     def _seen(self, job: Job) -> None:
-        self.tools.crowd.put(self.partition, job)
-        self.passage.put(job, early_s=job.head.not_before - self.now())
+        """Count it. Its change is applied: whatever goes wrong here must not look like a decision that failed."""
+        try:
+            self.tools.crowd.put(self.partition, job)
+            self.passage.put(job, early_s=job.head.not_before - self.now())
+        except Exception:
+            log.exception("estate %d: a job was not counted", self.partition)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -71,6 +71,17 @@ class TestOurs:
         desk.book.discard()
         assert [(claim.waiting, claim.leased) for claim in of(desk).claims()] == [(2, 0)]
 
+    async def test_what_cannot_be_counted_is_committed_all_the_same(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise ValueError
+
+        monkeypatch.setattr(desk.estate.passage, "put", broken)
+        job = await desk.uploaded()
+        assert job.head.state is JobState.QUEUED
+        assert "was not counted" in caplog.text
+
     async def test_a_new_owner_claims_what_is_unfinished(self, desk: Desk) -> None:
         await desk.uploaded()
         leased, _ = await desk.leased(await desk.uploaded())
