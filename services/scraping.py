@@ -87,4 +87,5 @@ def _tell(pool: PoolStatus) -> None:
     scraped.DESIRED.labels(pool.pool).set(pool.desired)
     scraped.QUEUED.labels(pool.pool).set(pool.queued)
     scraped.UTILISATION.labels(pool.pool).set(pool.leased / pool.actors if pool.actors else 0.0)
+    scraped.PAUSED.labels(pool.pool).set(pool.paused)
     scraped.FAILED_STARTS.labels(pool.pool).set(pool.failed_starts)

@@ -17,6 +17,7 @@ ACTORS = Gauge("mayfly_pool_actors", "Engine actors", ("pool", "state"))
 DESIRED = Gauge("mayfly_pool_desired", "Actors that the autoscaler wants", ("pool",))
 QUEUED = Gauge("mayfly_pool_queued", "Jobs that wait for an actor", ("pool",))
 UTILISATION = Gauge("mayfly_pool_utilisation", "Share of the actors that are leased", ("pool",))
+PAUSED = Gauge("mayfly_pool_paused", "1 while an operator has paused the pool", ("pool",))
 FAILED_STARTS = Gauge("mayfly_pool_failed_starts", "Starts of actors that failed since the scheduler began", ("pool",))
 
 STATES = ("leased", "idle", "starting", "draining")

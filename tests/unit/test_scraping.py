@@ -35,7 +35,18 @@ def told(name: str, **labels: str) -> float:
 
 async def pools() -> list[PoolStatus]:
     return [
-        PoolStatus("draw", queued=7, actors=5, starting=1, leased=2, draining=1, desired=6, reason="", failed_starts=3),
+        PoolStatus(
+            "draw",
+            queued=7,
+            actors=5,
+            starting=1,
+            leased=2,
+            draining=1,
+            desired=6,
+            reason="",
+            failed_starts=3,
+            paused=True,
+        ),
         PoolStatus("noop", queued=0, actors=0, starting=0, leased=0, draining=0, desired=0, reason=""),
     ]
 
@@ -80,6 +91,7 @@ class TestPools:
         assert told("mayfly_pool_utilisation", pool="noop") == 0.0
         assert told("mayfly_pool_queued", pool="draw") == 7
         assert told("mayfly_pool_failed_starts", pool="draw") == 3
+        assert (told("mayfly_pool_paused", pool="draw"), told("mayfly_pool_paused", pool="noop")) == (1, 0)
 
     async def test_a_scheduler_that_is_away_holds_up_no_scrape(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async def away() -> list[PoolStatus]:
