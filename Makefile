@@ -7,7 +7,7 @@ COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform x86
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo forensic chaos test lint lock clean
+.PHONY: help setup demo forensic chaos test lint diffusers lock clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -38,9 +38,14 @@ test: lint ## lint, and every test, with 90 % of stream/ covered
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --fail-under=90
 
+diffusers: setup ## torch and diffusers for big models (5 GB), and the tests that need them
+	$(UV) pip install --quiet --python $(BIN)/python --target .mayfly/diffusers --no-deps --require-hashes -r requirements-diffusers.lock
+	PYTHONPATH=.mayfly/diffusers $(BIN)/pytest -q tests/diffusion
+
 lock: setup ## new locks from requirements*.in; UPGRADE=1 takes newer versions
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --override requirements-overrides.in requirements.in -o requirements.lock
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-bootstrap.in -o requirements-bootstrap.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) -c requirements.lock requirements-diffusers.in -o requirements-diffusers.lock
 	$(COMPILE) --no-deps requirements-weights.in -o requirements-weights.lock
 	$(COMPILE) $(if $(UPGRADE),--upgrade) -c requirements.lock requirements-peers.in -o requirements-peers.lock
 	@! grep -n '://' requirements*.lock || { echo 'expected no address in a lock file'; exit 1; }

@@ -242,6 +242,7 @@ class EngineActor:
 
 
 def _load(operations: tuple[str, ...]) -> tuple[dict[str, Engine], Guard]:
+    registry.take_big_models()
     engines = {operation: registry.build(operation) for operation in operations}
     guard = Guard.open(operations)
     for engine in engines.values():

@@ -56,6 +56,8 @@ class _Guarded:
         own = guard.rules.of(task.app)
         self._gate = 1.0 if task.operation in _NOT_GATED else own.gate_of(task.operation)
         self._words = own.words_of(task.operation)
+        row = registry.OPERATIONS.get(task.operation)
+        self._invents = row is not None and row.pool == "diffusion"
         self._roles = [piece.role for piece in task.inputs]
 
     def load(self) -> None:
@@ -71,14 +73,16 @@ class _Guarded:
         report: Report,
         cancelled: IsCancelled,
     ) -> Result:
-        """See `Engine`; raises ContentRefused before the engine sees anything, Unlabellable where no label holds."""
+        """See `Engine`; raises ContentRefused before the engine sees anything, Unlabellable where no label holds.
+
+        What a model invents from words is looked at too.
+        """
         if self._gate < 1:
             report("look", 0.0)
             for role, data in zip(self._roles, inputs, strict=True):
                 check(cancelled)
                 if role == INPUT:
-                    for _ in gate.examine(data, at_most=self._gate):  # it gives no picture
-                        pass
+                    self._look(data)
         stamp = PixelStamp(self._words)
         try:
             with stamping(stamp):
@@ -90,6 +94,8 @@ class _Guarded:
                     cancelled=cancelled,
                 )
             check(cancelled)
+            if self._invents and self._gate < 1:
+                self._look(result.media)
             report("label", _RUN)
             signer = self._guard.signer
             made = labelled(result, stamp, producer=self._guard.rules.producer, sign=signer.sign if signer else None)
@@ -97,3 +103,7 @@ class _Guarded:
             stamp.wipe()
         report("done", 1.0)
         return made
+
+    def _look(self, data: Plaintext) -> None:
+        for _ in gate.examine(data, at_most=self._gate):  # it gives no picture
+            pass

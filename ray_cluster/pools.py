@@ -38,6 +38,7 @@ def default_pools(*, max_actors: int = 2, env: dict[str, str] | None = None) -> 
             name,
             operations=tuple(row.operation for row in OPERATIONS.values() if row.pool == name),
             max_actors=max_actors,
+            gpus=float(any(row.device == "gpu" for row in OPERATIONS.values() if row.pool == name)),
             env=env or {},
         )
         for name in names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ray_cluster.actors import RAM_ONLY
+from ray_cluster.engines.diffusion import models as big_models
 from ray_cluster.pools import ClusterConfig, Pool, default_pools
 from services.settings import BadSettings, PoolSettings, Settings
 
@@ -14,6 +15,7 @@ def cluster_config(settings: Settings) -> ClusterConfig:
     env = {
         "MAYFLY_WEIGHTS": settings.weights_dir,
         "MAYFLY_LABELS": settings.labels_dir,
+        big_models.VARIABLE: settings.diffusion_models,
         RAM_ONLY: settings.ram_only_apps.value,
     }
     pools = {pool.name: pool for pool in default_pools(max_actors=settings.max_actors, env=env)}
@@ -42,5 +44,5 @@ def _with(pool: Pool, said: PoolSettings | None) -> Pool:
         min_actors=said.min_actors,
         floors=said.floors,
         price_per_hour=said.price_per_hour,
-        gpus=said.gpus,
+        gpus=said.gpus or pool.gpus,
     )

@@ -78,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     weights_dir: str = ""  # absolute; empty: where the engines look by themselves
     commercial: bool = True  # somebody pays: no model is loaded whose terms forbid that
     labels_dir: str = ""  # absolute: key.pem, chain.pem that sign results, rules.toml; empty: shipped rules, unsigned
+    diffusion_models: str = ""  # absolute: a TOML file of big models; empty: none
     region: str = ""  # where this deployment is, as policies spell it; without it no app is served that names one
     partitions: Count = 4
     lead_s: Positive = 60.0  # ceiling − lead: takeover plus retries must fit

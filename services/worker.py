@@ -27,6 +27,7 @@ import uvloop
 
 from ray_cluster.client import Cluster
 from ray_cluster.engines import registry
+from ray_cluster.engines.diffusion import models as big_models
 from services import approvers, compaction, memory, originals, policies_followed, register, render_api
 from services.clock_topic import follow_clock
 from services.costs import LearntCosts
@@ -197,6 +198,8 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
     """All parts of a worker, connected to everything but the Kafka group."""
     data_dir = Path(settings.state_dir) / "faust" / str(os.getpid())
     data_dir.mkdir(parents=True, exist_ok=True)
+    os.environ[big_models.VARIABLE] = settings.diffusion_models
+    registry.take_big_models()
     if settings.commercial:
         registry.refuse_non_commercial(registry.OPERATIONS.values())
     unsafe = memory.checked(settings)

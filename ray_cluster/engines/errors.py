@@ -100,6 +100,12 @@ class NonCommercialWeights(BadRequest):
     kind = "non-commercial-weights"
 
 
+class BadModel(StoreUnavailable):
+    """A big model's folder or its row cannot be used as it is."""
+
+    kind = "bad-model"
+
+
 class EngineFault(StoreUnavailable):
     """The inference runtime or the encoder failed on input that was good; another attempt may succeed."""
 

@@ -7,12 +7,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ray_cluster.engines import weights
+from ray_cluster.engines.diffusion import models as big_models
 from ray_cluster.engines.errors import NonCommercialWeights, UnknownOperation
 from ray_cluster.engines.interface import Engine
-from ray_cluster.engines.rows import looks, people, trial
+from ray_cluster.engines.rows import diffusion, looks, people, trial
 from ray_cluster.engines.rows.row import Row
 
 OPERATIONS: dict[str, Row] = {row.operation: row for row in (*looks.ROWS, *people.ROWS, *trial.ROWS)}
+
+
+def take_big_models() -> None:
+    """Have an operator's big models make their operations, if there is a file of them. Raises BadModel."""
+    for model in big_models.configured():
+        OPERATIONS[model.operation] = diffusion.row_of(model)
 
 
 def row(operation: str) -> Row:

@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -96,6 +97,15 @@ def test_only_what_a_user_sent_is_looked_at() -> None:
     with pytest.raises(Undecodable):
         run(with_gate(0.2), task("input", "feature"), b"no picture", b"features")
     assert run(with_gate(0.2), task("input", "feature"), PORTRAIT, b"features") == PORTRAIT
+
+
+def test_what_a_model_invents_is_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "score", lambda _: 0.9)
+    assert run(with_gate(0.8), task("feature"), PORTRAIT) == PORTRAIT
+    row = msgspec.structs.replace(guards.registry.row("stylization"), pool="diffusion")
+    monkeypatch.setitem(guards.registry.OPERATIONS, "stylization", row)
+    with pytest.raises(ContentRefused):
+        run(with_gate(0.8), task("feature"), PORTRAIT)
 
 
 def test_each_key_frame_of_a_clip_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

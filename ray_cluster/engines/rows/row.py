@@ -9,7 +9,7 @@ import msgspec
 from ray_cluster.engines import weights
 from ray_cluster.engines.weights import Pin
 
-Pool = Literal["ncnn", "litert", "noop"]
+Pool = Literal["ncnn", "litert", "diffusion", "noop"]
 Licence = Literal["none", "permissive", "copyleft"]
 """The strictest licence among an operation's weights and codecs (docs/engines.md lists them)."""
 
@@ -49,6 +49,7 @@ class Row(msgspec.Struct, frozen=True):
     makes: Makes = "image"
     variants: dict[str, dict[str, Any]] = {}
     smaller: dict[str, Any] = {}
+    own: tuple[Pin, ...] = ()  # models of the operator's, which `weights.toml` does not know
 
     def cost_s(self, megapixels: float) -> float:
         """Predicted seconds for an input of `megapixels` (before it is scaled down)."""
@@ -59,8 +60,8 @@ class Row(msgspec.Struct, frozen=True):
         return self.memory_mb + self.mb_per_megapixel * max(0.0, megapixels - 1)
 
     def pins(self) -> tuple[Pin, ...]:
-        """Digest and terms of each model, as `weights.toml` has them."""
-        return tuple(weights.pin(name) for name in self.models)
+        """Digest and terms of each model, as `weights.toml` or the operator has them."""
+        return (*self.own, *(weights.pin(name) for name in self.models))
 
     @property
     def profiles(self) -> tuple[str, ...]:
