@@ -7,7 +7,7 @@ COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform x86
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo forensic chaos test lint diffusers lock clean
+.PHONY: help setup demo gallery forensic chaos test lint diffusers lock clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: setup ## style, types, layers
 
 chaos: setup ## ten minutes in which everything dies under load; SEED=… repeats an order of faults
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
+
+gallery: setup ## one HTML sheet of every operation, out/gallery.html; PHOTO=FILE takes a photo of yours
+	@$(BIN)/python -m benchmarks.gallery $(if $(PHOTO),--photo "$(PHOTO)")
 
 test: lint ## lint, and every test, with 90 % of stream/ covered
 	$(BIN)/coverage erase

@@ -74,8 +74,11 @@ def _is_of(seen: Field, person: Field) -> bool:
 
 def _correct(seen: Field, person: Field) -> Field:
     """Fine edges from what stands out; holes in the person filled, things away from them dropped."""
-    side = 2 * max(1, round(AROUND_PERSON * max(seen.shape))) + 1
+    scale = min(1.0, SELFIE_PX / max(seen.shape))  # the network saw no more
+    small = cv2.resize(person, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else person
+    side = 2 * max(1, round(AROUND_PERSON * max(small.shape))) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    near = cv2.GaussianBlur(cv2.dilate((person > HARDLY).astype(np.float32), kernel), (0, 0), side / 8)
-    core = cv2.GaussianBlur(cv2.erode((person > SURELY).astype(np.float32), kernel), (0, 0), side / 8)
+    wide = cv2.dilate((small > HARDLY).astype(np.float32), kernel)
+    sure = cv2.erode((small > SURELY).astype(np.float32), kernel)
+    near, core = (cv2.resize(cv2.GaussianBlur(one, (0, 0), side / 8), seen.shape[::-1]) for one in (wide, sure))
     return np.asarray(np.maximum(seen * near, core), np.float32)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ray_cluster.engines.looks.canvas import Canvas
-from ray_cluster.engines.looks.strokes import Field, Grain, Image, blur, luma, scale_of, smoothstep
+from ray_cluster.engines.looks.strokes import Field, Grain, Image, blur, luma, scale_of, smoothstep, whole
 
 TONES = 6
 HARDNESS = 3.2
@@ -58,7 +58,4 @@ def _outline(flat: Image, scale: float) -> Field:
     across = blur(grey, 1.6 * sigma) - blur(grey, sigma)
     (across,) = Grain(grey, 3 * scale).smear(across, reach_px=4 * scale)
     line = smoothstep(np.asarray(across, np.float32), 0.008, 0.026)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((line > 0.4).astype(np.uint8), connectivity=8)  # noqa: PLR2004
-    keep = np.zeros(count, np.float32)
-    keep[1:] = stats[1:, cv2.CC_STAT_AREA] >= SHORTEST_LINE_PX2 * scale * scale
-    return np.asarray(line * blur(np.asarray(cv2.dilate(keep[labels], np.ones((3, 3))), np.float32), 0.8), np.float32)
+    return whole(line, SHORTEST_LINE_PX2 * scale * scale)

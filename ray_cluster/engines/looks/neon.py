@@ -7,11 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_cluster.engines.looks.canvas import Canvas
-from ray_cluster.engines.looks.strokes import Grain, Image, blur, luma, scale_of, smoothstep
+from ray_cluster.engines.looks.strokes import Grain, Image, blur, luma, scale_of, smoothstep, whole
 
 TUBE_PX = 1.5
 NIGHT_RGB = (0.05, 0.04, 0.14)
-NIGHT_SHARE = 0.26
+NIGHT_SHARE = 0.8
+PALE = 0.35
+"""How far from its full hue what is lit is: with less of either, a face in the night is nobody's."""
+SHORTEST_TUBE_PX2 = 24
 
 Picture = NDArray[np.float32]
 
@@ -27,11 +30,12 @@ def neon(rgb: Image, canvas: Canvas) -> Image:
     around = blur(grey, 5 * sigma)
     edge = (blur(grey, 1.6 * sigma) - blur(grey, sigma)) / (np.float32(0.10) + around)
     (edge,) = Grain(grey, 3 * scale).smear(edge, reach_px=4 * scale)
-    tube = smoothstep(np.asarray(edge, np.float32), 0.008, 0.05)
+    tube = whole(smoothstep(np.asarray(edge, np.float32), 0.008, 0.05), SHORTEST_TUBE_PX2 * scale * scale)
     hue = _hues(calm, scale)
     light = hue * tube[..., None]
     glow = blur(light, 4 * scale) * np.float32(0.7) + blur(light, 16 * scale) * np.float32(0.8)
-    night = np.array(NIGHT_RGB, np.float32) + np.float32(NIGHT_SHARE) * hue * (grey * grey)[..., None]
+    lit = np.float32(NIGHT_SHARE) * (hue + np.float32(PALE) * (1 - hue))
+    night = np.array(NIGHT_RGB, np.float32) + lit * (grey * grey)[..., None]
     out = 1 - (1 - night) * (1 - np.minimum(light + glow, 1))  # screen: lights add, nothing burns out
     core = np.float32(0.8) * smoothstep(tube, 0.6, 1.0)[..., None]
     return np.asarray((out + core * (1 - out)) * 255 + np.float32(0.5)).astype(np.uint8)
@@ -43,6 +47,6 @@ def _hues(rgb: Image, scale: float) -> Picture:
     own, lit = soft.copy(), soft.copy()
     own[..., 1], own[..., 2] = 0.88, 1
     lit[..., 0], lit[..., 1], lit[..., 2] = (310 - 125 * soft[..., 2]) % 360, 0.85, 1
-    share = smoothstep(soft[..., 1] * np.sqrt(soft[..., 2]), 0.08, 0.4)[..., None]
+    share = smoothstep(soft[..., 1] * np.sqrt(soft[..., 2]), 0.05, 0.25)[..., None]
     grey, full = (cv2.cvtColor(one, cv2.COLOR_HSV2RGB) for one in (lit, own))
     return np.asarray(grey + (full - grey) * share, np.float32)

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 REFERENCE_PX = 1024
 """Lengths in this folder are for a picture whose longer side is this; they scale with it."""
 
+SOLID = 0.4
+"""Coverage from which a line is seen as one."""
+
 Image = NDArray[np.uint8]
 Field = NDArray[np.float32]
 
@@ -40,6 +43,16 @@ def smoothstep(value: Field, low: float, high: float) -> Field:
     """0 below `low`, 1 above `high`, no corner in between."""
     t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
+
+
+def whole(line: Field, area_px2: float) -> Field:
+    """Coverage 0..1 without specks: strokes of a smaller area go."""
+    core = (line > SOLID).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(core, connectivity=8)
+    keep = np.zeros(count, np.float32)
+    keep[1:] = stats[1:, cv2.CC_STAT_AREA] >= area_px2
+    near = np.asarray(cv2.dilate(keep[labels], np.ones((3, 3), np.uint8)), np.float32)
+    return np.asarray(line * blur(near, 0.8), np.float32)
 
 
 class Grain:
