@@ -85,9 +85,9 @@ class Dance:
             stance = choreography.choreograph(FRAMES, seed, wanted.dance)
             frames, sound = FRAMES, None
             if song is not None:
-                frames, sound = song.frames, Sound.of(song.sound)
+                frames, sound = song.frames, Sound([song.sound])
                 stance = choreography.choreograph(frames, seed, wanted.dance, song.beats, song.late)
-            sounds = sound.packets if sound is not None else 0
+            sounds = 0 if sound is None else sound.packets
             with encode.VideoWriter(width, height, frames, FRAMES_PER_SECOND, sound=sound, sounds=sounds) as video:
                 for index, frame in enumerate(move(stage, stance)):
                     check(cancelled)

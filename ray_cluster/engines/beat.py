@@ -1,17 +1,18 @@
-"""When the beat falls in a piece of music: its tempo, and the first beat, from a WAV."""
+"""When the beat falls in a piece of music: its tempo, and the first beat."""
 
 from __future__ import annotations
 
-import io
-import wave
+import itertools
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ray_cluster.engines.choreography import BEATS_PER_BAR, FRAMES_PER_BEAT, FRAMES_PER_SECOND
+from ray_cluster.engines.clip import CHANNELS, SOUND_RATE, sounds
 from ray_cluster.engines.errors import Undecodable
 from ray_cluster.engines.interface import Plaintext
+from ray_cluster.engines.wipe import wipe
 
 Curve = NDArray[np.float64]
 
@@ -20,7 +21,6 @@ SLOWEST, FASTEST = 70.0, 170.0
 """Beats a minute; a faster or slower count of the same music is danced at half or twice the time."""
 LIKELY = 120.0
 """Where one tempo is as good as its double, people tap the one nearer to this (van Noorden and Moelants, 1999)."""
-LOWEST_RATE, HIGHEST_RATE = 8_000, 96_000
 QUIET = 1e-4
 """Mean square below which there is nothing to hear: 120 a minute will do."""
 _WINDOW, _HOP = 1024, 256
@@ -30,14 +30,14 @@ _ANALYSED_RATE = 11_025
 class Song(msgspec.Struct, frozen=True):
     """`frames` of a dance last `beats` beats, whole bars of it; the first beat is `late` beats after the start.
 
-    `sound` is that much of the music as a WAV of 16 bits, at least one bar: silence fills what is missing.
+    `sound` is that much of the music as `clip.Sound` takes it; silence fills what is missing of a first bar.
     """
 
     frames: int
     beats: int
     late: float
     per_minute: float
-    sound: bytearray
+    sound: NDArray[np.uint8]
 
     def __repr__(self) -> str:
         """Lengths only."""
@@ -51,60 +51,33 @@ def is_wave(data: Plaintext) -> bool:
 
 
 def listen(data: Plaintext) -> Song:
-    """The beat of a WAV of whole numbers (8, 16, 24 or 32 bits), at most its first 30 s.
+    """The beat of a WAV, at most its first 30 s.
 
     Raises:
-        Undecodable: not such a WAV, or one without sound.
+        Undecodable: there is no sound in it that can be read.
 
     """
-    samples, rate = _read(data)
-    mono = samples.mean(1)
-    per_minute, first_s = _beat(mono, rate)
-    seconds = min(LONGEST_S, len(samples) / rate)
+    samples = _read(data)
+    per_minute, first_s = _beat(samples.mean(1) / 32768, SOUND_RATE)
+    seconds = min(LONGEST_S, len(samples) / SOUND_RATE)
     bars = max(1, int(seconds * per_minute / 60 / BEATS_PER_BAR))
     beats = bars * BEATS_PER_BAR
     frames = max(FRAMES_PER_BEAT, round(beats * 60 / per_minute * FRAMES_PER_SECOND))
-    length = frames * rate // FRAMES_PER_SECOND
-    part = np.zeros((length, samples.shape[1]), np.int16)
-    part[: min(length, len(samples))] = np.clip(samples[:length] * 32767, -32768, 32767).astype(np.int16)
-    return Song(frames, beats, first_s * per_minute / 60, per_minute, _written(part, rate))
+    length = frames * SOUND_RATE // FRAMES_PER_SECOND
+    sound = np.zeros((length, CHANNELS), np.int16)
+    sound[: min(length, len(samples))] = samples[:length]
+    wipe(samples)
+    return Song(frames, beats, first_s * per_minute / 60, per_minute, sound.view(np.uint8).reshape(1, -1))
 
 
-def _read(data: Plaintext) -> tuple[Curve, int]:
-    """Samples N x channels, -1..1, and their rate."""
-    try:
-        with wave.open(io.BytesIO(data), "rb") as file:
-            rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
-            if not LOWEST_RATE <= rate <= HIGHEST_RATE or channels > 2:  # noqa: PLR2004
-                raise Undecodable(
-                    f"expected mono or stereo sound at {LOWEST_RATE} to {HIGHEST_RATE} Hz, "
-                    f"got {channels} channels at {rate} Hz; convert it"
-                )
-            coded = file.readframes(int(LONGEST_S * rate))
-    except (wave.Error, EOFError):
-        raise Undecodable("expected a WAV of whole numbers, got another or a damaged one; convert it") from None
-    coded = coded[: len(coded) // (width * channels) * width * channels]
-    if not coded:
-        raise Undecodable("expected a WAV with sound in it, got one without; send another")
-    raw = np.frombuffer(coded, np.uint8).reshape(-1, width)
-    if width == 1:
-        whole = raw[:, 0].astype(np.int64) - 128
-    else:
-        whole = np.zeros(len(raw), np.int64)
-        for at in range(width):
-            whole |= raw[:, at].astype(np.int64) << (8 * at)
-        whole = np.where(whole >= 1 << (8 * width - 1), whole - (1 << (8 * width)), whole)
-    return (whole / float(1 << (8 * width - 1))).reshape(-1, channels), rate
-
-
-def _written(samples: NDArray[np.int16], rate: int) -> bytearray:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(samples.shape[1])
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes(samples.astype("<i2").tobytes())
-    return bytearray(file.getbuffer())
+def _read(data: Plaintext) -> NDArray[np.int16]:
+    """N x CHANNELS at SOUND_RATE. A child reads it: a stranger's file may be made to harm."""
+    taken = list(itertools.islice(sounds(data), int(LONGEST_S)))
+    if not taken:
+        raise Undecodable("expected a WAV with sound in it, got none that can be read; send another")
+    whole = np.concatenate(taken, axis=1)
+    wipe(*taken)
+    return np.asarray(whole.reshape(-1).view(np.int16).reshape(-1, CHANNELS), np.int16)
 
 
 def _beat(mono: Curve, rate: int) -> tuple[float, float]:
