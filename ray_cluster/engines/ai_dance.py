@@ -20,6 +20,7 @@ from ray_cluster.engines.errors import NoPerson
 from ray_cluster.engines.features import Features
 from ray_cluster.engines.finder import Finder, shared
 from ray_cluster.engines.interface import IsCancelled, Plaintext, Report, Result, check, first, parse
+from ray_cluster.engines.limbs import Limb, split
 from ray_cluster.engines.matte import Layers, separate
 from ray_cluster.engines.scrub import scrubbed
 from ray_cluster.engines.warp import Warp
@@ -95,7 +96,8 @@ class Dance:
                     video.write(frame)
                 media = video.close()
         finally:
-            wipe(stage.layers.person, stage.layers.background, None if song is None else song.sound)
+            stage.wipe()
+            wipe(None if song is None else song.sound)
         report("done", 1.0)
         return Result(media, encode.MEDIA_TYPE, frames, width, height, {"whole_body": int(stage.rig.legs)})
 
@@ -108,10 +110,15 @@ class Dance:
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """What a dance is drawn from."""
+    """What a dance is drawn from: `layers.person` without the arms that are layers of their own, in `limbs`."""
 
     layers: Layers
     rig: rig.Rig
+    limbs: tuple[Limb, ...] = ()
+
+    def wipe(self) -> None:
+        """Overwrite every layer."""
+        wipe(self.layers.person, self.layers.background, *(limb.layer for limb in self.limbs))
 
 
 def set_stage(photo: Pixels, found: Features) -> Stage:
@@ -128,7 +135,11 @@ def set_stage(photo: Pixels, found: Features) -> Stage:
     mesh = _mesh_of(points, [features.points(face.mesh, 3) * scale[:3] for face in found.faces])
     layers = separate(photo, mask)
     wipe(mask)
-    return Stage(layers, rig.build(points, mesh, layers.person[..., 3]))
+    body = rig.build(points, mesh, layers.person[..., 3])
+    rest, limbs = split(layers.person, points, body)
+    if limbs:
+        wipe(layers.person)
+    return Stage(Layers(rest, layers.background), body, limbs)
 
 
 def _mesh_of(points: NDArray[np.float32], meshes: list[NDArray[np.float32]]) -> NDArray[np.float32] | None:
@@ -147,24 +158,55 @@ def draw(stage: Stage, seed: int, frames: int = FRAMES) -> Iterator[Pixels]:
 
 def move(stage: Stage, stance: choreography.Stance) -> Iterator[Pixels]:
     """Frames H x W x 3 RGB, one per value of `stance`. The array is reused: take what you need before the next."""
-    person, background = stage.layers.person, stage.layers.background
+    background = stage.layers.background
     places = stage.rig.dance(stance)
     reach = int(np.abs(places - stage.rig.source).max() * 1.25) + REACH_PX
-    region = region_of(person[..., 3], reach)
-    warp = Warp(region)
-    x0, y0, x1, y1 = region
+    loose = np.concatenate([limb.rows for limb in stage.limbs]) if stage.limbs else np.zeros(0, np.intp)
+    trunk = _Part(stage.layers.person, np.setdiff1d(np.arange(len(stage.rig.source)), loose), stage.rig, reach)
+    behind = [_Part(limb.layer, limb.rows, stage.rig, reach) for limb in stage.limbs if not limb.front]
+    before = [_Part(limb.layer, limb.rows, stage.rig, reach) for limb in stage.limbs if limb.front]
+    parts = [*behind, trunk, *before]
     out = background.copy()
-    behind = background[y0:y1, x0:x1]
-    wide = beyond(person, reach)
-    moved = np.empty((y1 - y0, x1 - x0, 4), np.uint8)
     try:
         for target in places:
-            field = warp.field(target, stage.rig.source + reach * (1 + 1j))
-            cv2.remap(wide, field, None, cv2.INTER_LINEAR, dst=moved)
-            lay(moved, behind, out[y0:y1, x0:x1])
+            for part in parts:
+                part.clear(out, background)
+            for part in parts:
+                part.draw(out, target)
             yield out
     finally:  # also when the drawing is given up half-way
-        wipe(wide, moved, out)
+        for part in parts:
+            part.wipe()
+        wipe(out)
+
+
+class _Part:
+    """One layer and the points that move it."""
+
+    def __init__(self, layer: NDArray[np.uint8], rows: NDArray[np.intp], body: rig.Rig, reach: int) -> None:
+        self._rows = rows
+        self._region = region_of(layer[..., 3], reach)
+        self._warp = Warp(self._region)
+        self._source = body.source[rows] + reach * (1 + 1j)
+        self._wide = beyond(layer, reach)
+        x0, y0, x1, y1 = self._region
+        self._moved = np.empty((y1 - y0, x1 - x0, 4), np.uint8)
+
+    def clear(self, out: Pixels, background: Pixels) -> None:
+        """The place again where the frame before had this part."""
+        x0, y0, x1, y1 = self._region
+        out[y0:y1, x0:x1] = background[y0:y1, x0:x1]
+
+    def draw(self, out: Pixels, places: NDArray[np.complex128]) -> None:
+        """Over what is there, its points at their places of all of the rig's."""
+        x0, y0, x1, y1 = self._region
+        field = self._warp.field(places[self._rows], self._source)
+        cv2.remap(self._wide, field, None, cv2.INTER_LINEAR, dst=self._moved)
+        lay(self._moved, out[y0:y1, x0:x1], out[y0:y1, x0:x1])
+
+    def wipe(self) -> None:
+        """Overwrite what it holds."""
+        wipe(self._wide, self._moved)
 
 
 def lay(over: NDArray[Any], under: NDArray[Any], out: NDArray[Any]) -> None:

@@ -44,7 +44,8 @@ def choreograph(frames: int, seed: int, dance: Dance = "mix", beats: int = 0, la
     """A dance that loops after `frames` frames, which last `beats` beats (whole bars; 0: at 120 a minute).
 
     `mix` goes through three figures, `seed` picks their order; another dance stays with one figure, `seed` its side and
-    size. The first beat is `late` beats after the first frame: half a beat off, most dancers turn, and a loop closes best.
+    size. The first beat is `late` beats after the first frame: half a beat off it most dancers turn, and a loop closes
+    best.
     """
     rng = np.random.default_rng(seed)
     beats = beats or frames // FRAMES_PER_BEAT

@@ -32,9 +32,11 @@ ARM_DEG, FOREARM_DEG = 13.0, 20.0
 LARGEST_UNIT = 0.38
 """Of the picture's shorter side: a close-up must not dance out of its picture."""
 HUGGED_ARM = 0.2
-"""What is left of an arm's swing where it lies on the trunk: it cannot move alone without tearing what it covers."""
+"""What is left of an arm's swing where it lies on the trunk: what it covers is only guessed."""
 CLASPED = 0.6
 """Wrists nearer than this share of the shoulder width hold each other."""
+FOLDED = 0.4
+"""Forearms nearer than this share of the shoulder width are folded."""
 HAIR_LAG_FRAMES = 1
 HAIR_SHARE = 0.6
 HAIR_RAYS = 18
@@ -68,6 +70,8 @@ class Rig(msgspec.Struct, frozen=True):
     forearms: tuple[float, float]
     legs: bool
     headless: bool
+    arm_rows: NDArray[np.intp]
+    """Which points belong to an arm alone: 1 to the left one, 2 to the right one, 0 to neither."""
 
     def __repr__(self) -> str:
         """Counts only."""
@@ -158,6 +162,7 @@ def build(points: NDArray[np.float32], mesh: NDArray[np.float32] | None, alpha: 
     unit = min(unit, LARGEST_UNIT * min(width, height))
     legs = all(bool(seen[i]) for i in (*HIPS, *KNEES, *ANKLES))
     clasped = bool(seen[list(WRISTS)].any()) and abs(joints[WRISTS[0]] - joints[WRISTS[1]]) < CLASPED * unit
+    clasped = clasped or _folded(joints, seen, unit)
     # Hands that hold each other, or one thing together, move with the trunk: they cannot part in the photo.
     free = [(0.0, 0.0) if clasped else _freedom(joints, seen, side) for side in (0, 1)]
     rows = _Rows()
@@ -184,7 +189,23 @@ def build(points: NDArray[np.float32], mesh: NDArray[np.float32] | None, alpha: 
         forearms=(free[0][1], free[1][1]),
         legs=legs,
         headless=_is_cut(alpha[0]),
+        arm_rows=_arm_rows(skin[kept]),
     )
+
+
+def _folded(joints: Complexes, seen: NDArray[np.bool_], unit: float) -> bool:
+    """Whether the forearms lie on each other: neither can move without the other."""
+    ends = [(ELBOWS[side], WRISTS[side]) for side in (0, 1)]
+    if not all(seen[joint] for pair in ends for joint in pair):
+        return False
+    share = np.linspace(0, 1, 9)
+    left, right = (joints[elbow] + (joints[wrist] - joints[elbow]) * share for elbow, wrist in ends)
+    return bool(np.abs(left[:, None] - right[None, :]).min() < FOLDED * unit)
+
+
+def _arm_rows(skin: Floats) -> NDArray[np.intp]:
+    owned = np.stack([skin[:, [_ARM[side], _FOREARM[side]]].sum(1) > 0.99 for side in (0, 1)], 1)  # noqa: PLR2004
+    return np.asarray(owned @ np.array([1, 2]), np.intp)
 
 
 class _Rows:
