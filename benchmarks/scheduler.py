@@ -208,11 +208,14 @@ async def ours(folder: Path) -> dict[str, float]:
             say("without spare processes")
             async with benched(stack, ledger, config("bare", 0)) as bench:
                 found |= await bench.growth("_bare_s")
+            say(json.dumps(found))
             say(f"with {SPARES} of them")
             async with benched(stack, ledger, config("spares", SPARES)) as bench:
                 found |= await bench.growth("_s")
+                say(json.dumps(found))
                 say(f"{JOBS} jobs of {JOB_S} s on {SLOTS} actors")
                 found |= await bench.saturated()
+                say(json.dumps(found))
                 await bench.keep(1)
                 found |= await bench.single()
         finally:
