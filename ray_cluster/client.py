@@ -198,7 +198,12 @@ class Cluster:
 
     async def operate(self, raw: bytes) -> bytes:
         """What an operator orders (`orders.Order`, msgpack), and its answer. Raises BadRequest."""
-        return bytes(await self._schedule("operate", raw))
+        try:
+            return bytes(await self._schedule("operate", raw))
+        except AttributeError:  # as in `standing`
+            raise SchedulerLost(
+                "expected a scheduler that takes orders, got one of an earlier version: end it, workers make another"
+            ) from None
 
     async def drain(self, actor: str) -> None:
         """Give `actor` no further work, and end it when it is idle."""
