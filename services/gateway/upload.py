@@ -16,7 +16,7 @@ from litestar.types import Receive
 
 from services.gateway.core import Core
 from services.gateway.errors import BodyTooLarge, GatewayStopping, OwnerRefused, UploadCutOff, UploadStalled
-from services.gateway.intake import Intake, Limits, MediaFacts
+from services.gateway.intake import Intake, Limits, MediaFacts, Strip
 from services.gateway.tenants import Tenant
 from stream.agents.api import EndWrite, GrantWrite, JobView, WriteTicket
 from stream.errors import MayflyError
@@ -86,10 +86,10 @@ async def _store(
 
 async def _sealed(receive: Receive, intake: Intake, sealer: Sealer, found: list[MediaFacts]) -> AsyncIterator[bytes]:
     """Header, chunks as they fill, and the last one only when the media is whole."""
-    head = sealer.header()
+    head, strip = sealer.header(), Strip()
     async for chunk in body(receive):
         intake.feed(chunk)
-        if sealed := sealer.update(chunk):
+        if sealed := sealer.update(strip.feed(chunk, intake.media_type)):
             yield head + sealed
             head = b""
     found.append(intake.finish())

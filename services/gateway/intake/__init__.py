@@ -26,6 +26,7 @@ from services.gateway.intake.errors import (
 )
 from services.gateway.intake.facts import Limits, MediaFacts, MediaType
 from services.gateway.intake.intake import Intake
+from services.gateway.intake.strip import Strip
 
 __all__ = [
     "EmptyBody",
@@ -35,6 +36,7 @@ __all__ = [
     "MediaFacts",
     "MediaType",
     "Polyglot",
+    "Strip",
     "TooLarge",
     "TooLong",
     "TooManyPixels",

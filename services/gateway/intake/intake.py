@@ -55,6 +55,11 @@ class Intake:
             self._read(view[:room])  # what comes before the cap is judged first, wherever chunks are cut
             self._limits.check_bytes(self._size)
 
+    @property
+    def media_type(self) -> MediaType | None:
+        """What it is, as soon as its first bytes have told."""
+        return self._media_type
+
     def finish(self) -> MediaFacts:
         """The upload ends here: what it was. Raises a named `BadRequest` where it is not whole."""
         with self._for_good():

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from services.gateway.intake import Intake, Limits
+from services.gateway.intake import Intake, Limits, Strip
 from services.gateway.render.desk import Desk
 from stream.agents.api_render import Granted, Offered
 from stream.events.bus import Outcome
@@ -56,7 +56,7 @@ class Picture:
         self._output = mint(Kind.ASSET)
         self._keys = {asset: Key.new() for asset in (self._input, self._output)}
         limits = Limits(granted.max_bytes, granted.max_pixels, granted.max_duration_s)
-        self._intake = Intake(limits, frozenset(granted.accept))
+        self._intake, self._strip = Intake(limits, frozenset(granted.accept)), Strip()
         self._sealer = Sealer(self._keys[self._input], stream_name(self._input), asked.app)
         self._sealed = bytearray()
         self._booked = self._size = 0
@@ -69,7 +69,7 @@ class Picture:
         self._intake.feed(chunk)
         self._size += len(chunk)
         head = b"" if self._sealed else self._sealer.header()
-        await self._keep(head + self._sealer.update(chunk))
+        await self._keep(head + self._sealer.update(self._strip.feed(chunk, self._intake.media_type)))
 
     async def finish(self) -> None:
         """They were all. Raises what is wrong with the whole."""
@@ -118,6 +118,7 @@ class Picture:
     def wipe(self) -> None:
         """Overwrite keys, plaintext held back and ciphertext; no ticket is good any more. Idempotent."""
         self._sealer.wipe()
+        self._strip.wipe()
         for key in self._keys.values():
             key.wipe()
         self._sealed[:] = bytes(len(self._sealed))
