@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from ray_cluster.engines import confine, gate, registry
+from ray_cluster.engines import confine, gate, registry, weights
 from ray_cluster.engines.interface import Engine, IsCancelled, Plaintext, Report, Result, check
 from ray_cluster.engines.stamping import stamping
+from ray_cluster.engines.wipe import wipe
 from ray_cluster.labels import provenance, rules
 from ray_cluster.labels.label import labelled
 from ray_cluster.labels.provenance import Signer
@@ -36,11 +37,19 @@ class Guard:
 
     @classmethod
     def open(cls, operations: Collection[str], folder: Path | None = None) -> Self:
-        """Read rules and key, and start the child that decodes where an engine will. Raises BadRules, BadSigningKey."""
+        """Read rules and key, and start the child that decodes where an engine will.
+
+        Raises:
+            BadRules, BadSigningKey: the folder of labels cannot be used.
+            WeightsUnavailable: there is a gate, and its network is missing or altered.
+
+        """
         folder = folder or rules.directory()
         signed = folder is not None and (folder / provenance.KEY_FILE).exists()
         guard = cls(rules.read(folder), Signer(folder) if folder and signed else None)
         if any(registry.row(operation).pool != "noop" for operation in operations):
+            if guard.rules.gated:
+                weights.read(weights.directory(), gate.WEIGHTS)  # the child would only die of it
             confine.turn_on(gate=guard.rules.gated)
         return guard
 
@@ -83,7 +92,7 @@ class _Guarded:
                 check(cancelled)
                 if role == INPUT:
                     self._look(data)
-        stamp = PixelStamp(self._words)
+        stamp, result = PixelStamp(self._words), None
         try:
             with stamping(stamp):
                 result = self._engine.run(
@@ -99,6 +108,9 @@ class _Guarded:
             report("label", _RUN)
             signer = self._guard.signer
             made = labelled(result, stamp, producer=self._guard.rules.producer, sign=signer.sign if signer else None)
+        except BaseException:
+            wipe(result.media if result else None)  # it does not leave
+            raise
         finally:
             stamp.wipe()
         report("done", 1.0)

@@ -16,11 +16,12 @@ import pytest
 from ray_cluster import guard as guards
 from ray_cluster.attempt import failure
 from ray_cluster.engines import confine, gate, samples_path, weights
-from ray_cluster.engines.errors import ContentRefused, EngineFault, Undecodable
+from ray_cluster.engines.errors import ContentRefused, EngineFault, Undecodable, WeightsUnavailable
+from ray_cluster.engines.interface import Result
 from ray_cluster.engines.noop import Noop
 from ray_cluster.guard import Guard
 from ray_cluster.labels import rules
-from ray_cluster.labels.errors import BadRules
+from ray_cluster.labels.errors import BadRules, Unlabellable
 from ray_cluster.labels.rules import AppRules, Rules
 from ray_cluster.leases import Piece, Task
 
@@ -106,6 +107,30 @@ def test_what_a_model_invents_is_looked_at_too(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(guards.registry.OPERATIONS, "stylization", row)
     with pytest.raises(ContentRefused):
         run(with_gate(0.8), task("feature"), PORTRAIT)
+
+
+def test_a_result_that_may_not_leave_is_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bytearray] = []
+
+    class Keeps(Noop):
+        def run(self, *args: Any, **named: Any) -> Result:
+            result = super().run(*args, **named)
+            kept.append(result.media)
+            return msgspec.structs.replace(result, media_type="image/gif")
+
+    engine = with_gate(1.0).around(Keeps(Path()), task())
+    with pytest.raises(Unlabellable, match="image/gif"):
+        engine.run([PORTRAIT], {}, seed=1, report=lambda *_: None, cancelled=lambda: False)
+    assert len(kept[0]) == len(PORTRAIT)
+    assert not any(kept[0])
+
+
+def test_a_gate_without_its_network_keeps_an_actor_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(weights.DIRECTORY_VARIABLE, str(tmp_path))
+    with pytest.raises(WeightsUnavailable, match=r"open-nsfw\.onnx"):
+        Guard.open(("stylization",))
 
 
 def test_each_key_frame_of_a_clip_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
