@@ -1,4 +1,4 @@
-"""One face's 468 points: which are what, masks of its parts, and its own coordinates."""
+"""One face's 468 points (`engines.mesh`) for live effects: masks of its parts, and its own coordinates."""
 
 from __future__ import annotations
 
@@ -6,31 +6,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_cluster.engines import mesh
+
 Field = NDArray[np.float32]
 
-# MediaPipe's numbers; left and right are the person's own.
-OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
-LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
-RIGHT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
-LEFT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
-LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-MOUTH = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+
+OVAL, LIPS, MOUTH = mesh.OVAL, mesh.LIPS, mesh.MOUTH
+RIGHT_EYE, LEFT_EYE, RIGHT_BROW, LEFT_BROW = mesh.RIGHT_EYE, mesh.LEFT_EYE, mesh.RIGHT_BROW, mesh.LEFT_BROW
+CHIN, FOREHEAD, RIGHT_SIDE, LEFT_SIDE = mesh.CHIN, mesh.FOREHEAD, mesh.RIGHT_CHEEK, mesh.LEFT_CHEEK
 RIGHT_LID, LEFT_LID = (33, 246, 161, 160, 159, 158, 157, 173, 133), (263, 466, 388, 387, 386, 385, 384, 398, 362)
 RIGHT_CHEEK, LEFT_CHEEK = 50, 280
-RIGHT_SIDE, LEFT_SIDE, CHIN, FOREHEAD, NOSE_TIP = 234, 454, 152, 10, 1
-_SUBPIXEL_BITS = 4
 
 
 def polygon(points: Field, outline: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """H x W, 255 inside the outline."""
-    mask = np.zeros(shape[:2], np.uint8)
-    place = np.rint(points[list(outline), :2] * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-    cv2.fillPoly(mask, [place], 255, cv2.LINE_8, _SUBPIXEL_BITS)
-    return mask
+    return mesh.polygon(points, outline, (shape[0], shape[1]))
 
 
 def soft(mask: NDArray[np.uint8], radius: float) -> Field:
