@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.quality import looks, marks
+from benchmarks.quality import looks, marks, people
 from benchmarks.quality.check import Bench, Checker
 
 CHECKS: tuple[Checker, ...] = (
@@ -29,6 +29,12 @@ CHECKS: tuple[Checker, ...] = (
     marks.label_survives_jpeg60,
     marks.label_survives_resize,
     marks.label_found_unmarked,
+    people.identity_clothing_change,
+    people.identity_expression,
+    people.face_swap_to_source,
+    people.skin_untouched_by_clothing,
+    people.dance_loop_seam,
+    people.dance_background_change,
 )
 
 
