@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import ClassVar
@@ -39,6 +40,7 @@ POLL_S = 20.0
 EPOCH_S = 1.0
 AGAIN_S = 0.5
 PROGRESS_S = 5.0  # an actor that is not asked for a while longer than this stops (`ray_cluster.actors`: ORPHAN_S)
+SILENT_S = 30.0  # an actor of which nothing is heard for so long is given up, and killed
 LET_GO_S = 10.0
 
 
@@ -168,15 +170,18 @@ class Renderer:
         return True
 
     async def _follow(self, actor: str, job: str, fence: int) -> Outcome:
-        seq = -1
+        seq, heard = -1, time.monotonic()
         while True:
             try:
                 progress = await self._cluster.progress(actor, job, fence, after_seq=seq, wait_s=PROGRESS_S)
             except LostLease:
                 progress = None
             except StoreUnavailable:
+                if time.monotonic() - heard > SILENT_S:
+                    raise ActorDied("expected the actor to answer, it is silent: send it again") from None
                 await asyncio.sleep(AGAIN_S)
                 continue
+            heard = time.monotonic()
             if progress is None or not progress.known:
                 raise ActorDied("expected the actor to finish, its process is gone with all it held: send it again")
             if progress.outcome is not None:

@@ -152,7 +152,8 @@ def main() -> int:
 
 
 def _ours(name: str) -> bool:
-    return name.startswith(("gateway", "worker", "ray"))
+    """Whether it sees plaintext or keys. Ray's own agents see neither."""
+    return name.startswith(("gateway", "worker", "ray EngineActor"))
 
 
 def _text(flock: Flock, kind: str) -> str:

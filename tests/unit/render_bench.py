@@ -23,7 +23,7 @@ from services.render_api import RenderSocket
 from services.settings import Settings
 from stream.agents.api_render import PATH, Ask, Granted
 from stream.agents.render import Renderer
-from stream.errors import LostLease
+from stream.errors import LostLease, StoreUnavailable
 
 TENANT = Tenant("ten_1", ("app",), ())
 ACTOR = "engine-noop-1"
@@ -45,7 +45,7 @@ class OneActor:
         self.actor, self.refuse, self.refusal, self.forget = actor, 0, "offer-gone", 0
         self.calls: list[str] = []
         self.tasks: list[Task] = []
-        self.dead = False
+        self.dead = self.silent = False
         self._queue: asyncio.Queue[Proposal] = asyncio.Queue()
         self._stock: dict[int, bytes] = {}
         self._seen = -1
@@ -87,6 +87,8 @@ class OneActor:
     async def progress(self, actor: str, job: str, fence: int, *, after_seq: int = -1, wait_s: float = 10) -> Progress:
         if self.dead:
             raise Refused("dead")
+        if self.silent:
+            raise StoreUnavailable("silent")
         return msgspec.msgpack.decode(await self.actor.progress(job, fence, after_seq, wait_s), type=Progress)
 
     async def cancel(self, actor: str, job: str, fence: int) -> None:

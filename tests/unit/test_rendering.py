@@ -128,6 +128,15 @@ class TestEnds:
         await desk.cluster.actor.cancel(desk.cluster.tasks[0].job, 1)
         await until(lambda: all(lease.outcome for lease in desk.cluster.actor._leases.values()))
 
+    async def test_an_actor_of_which_nothing_is_heard_is_killed(
+        self, desk: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("stream.agents.render.SILENT_S", 0.05)
+        monkeypatch.setattr("stream.agents.render.AGAIN_S", 0.01)
+        desk.cluster.silent = True
+        assert (await desk.render(form(PICTURE, params=SLOW), content_type=FORM)).kind == "actor-lost"
+        assert desk.cluster.calls[-2:] == ["cancel", "kill"]
+
     async def test_a_deployment_that_cannot_promise_it(self) -> None:
         async with bench(unsafe="swap is on") as desk:
             reply = await desk.render(PICTURE)
