@@ -6,6 +6,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from ray_cluster.engines import registry
+from services.costs import SHARES
 from services.scraping import OTHER as OTHER_VERB
 from stream import topics
 from stream.agents.api import VERBS
@@ -48,6 +49,7 @@ BOUNDS: dict[str, tuple[int, Callable[[str], bool]]] = {
     "reason": (64, _word),  # kinds of our own errors: of admission, and of engines that cannot take an input
     "right": _among(*RightName),
     "route": (MAX_VALUES + 1, _word),
+    "share": _among(*map(str, SHARES)),
     "state": _among(*STATES, *RequestState),
     "status": _among(LEFT, *(str(status.value) for status in HTTPStatus)),
     "to": _among("users", "regulator", "public"),
