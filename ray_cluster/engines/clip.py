@@ -168,7 +168,7 @@ def sounds(data: Plaintext) -> Iterator[NDArray[np.uint8]]:
 
     try:
         with av.open(Window(data), "r") as container:
-            if not container.streams.audio:
+            if not container.streams.audio or container.streams.audio[0].codec_context is None:
                 return
             resampler = av.AudioResampler(format="s16", layout="stereo", rate=SOUND_RATE, frame_size=SOUND_RATE)
             total = 0
@@ -265,6 +265,8 @@ def _look(data: Plaintext, rate: int, max_pixels: int) -> Shape:
         if not container.streams.video:
             raise _damaged("a clip without pictures")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise _damaged("a clip in an unknown codec")
         wide, high = stream.codec_context.width, stream.codec_context.height
         if wide * high > max_pixels:
             raise TooManyPixels(f"expected at most {max_pixels} pixels, the clip declares {wide}x{high}; scale down")

@@ -162,6 +162,8 @@ def _first_frame(data: Plaintext, max_pixels: int) -> Pixels:
             if not container.streams.video:
                 raise _undecodable("a clip without pictures")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise _undecodable("a clip in an unknown codec")
             _check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
             frame = next(container.decode(stream), None)
             if frame is None:
