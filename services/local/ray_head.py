@@ -38,6 +38,8 @@ def ray_env(token_path: str) -> dict[str, str]:
         "RAY_task_events_report_interval_ms": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # By default 15: beside Kafka and workers on the same cores, engines would run when nobody else wants to.
+        "RAY_worker_niceness": "0",
         **hygiene.ENVIRONMENT,
     }
 

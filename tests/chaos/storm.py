@@ -24,7 +24,7 @@ from tests.integration.client import Client
 APP = "stormapp"
 POLICIES = Path(__file__).with_name("policies")
 PARTITIONS = 64
-CALM_S = (1.0, 4.0)
+CALM_S = (8.0, 18.0)
 END_S = 120.0
 POLL_S = 0.2
 
@@ -49,6 +49,7 @@ async def storm(
     clients: int,
     say: Say,
     partitions: int = PARTITIONS,
+    calm_s: tuple[float, float] = CALM_S,
     most: int | None = None,
 ) -> tuple[Verdict, int, float]:
     """(verdict, faults, seconds that the storm lasted). It lasts for `seconds`, or for `most` faults."""
@@ -72,7 +73,7 @@ async def storm(
             running = asyncio.create_task(load.run())
             began, struck, left = time.monotonic(), 0, []
             while time.monotonic() < began + seconds and (most is None or struck < most):
-                await asyncio.sleep(chance.uniform(*CALM_S))
+                await asyncio.sleep(chance.uniform(*calm_s))
                 if running.done():
                     running.result()
                 left = left or list(forecast(chance))

@@ -13,14 +13,21 @@ from tests.chaos.storm import storm
 
 pytestmark = pytest.mark.stack
 
-SEED, SECONDS, FAULTS, CLIENTS = 2026, 75.0, 6, 6
+SEED, SECONDS, FAULTS, CLIENTS, PARTITIONS, CALM_S = 2026, 75.0, 6, 6, 8, (2.0, 6.0)
 
 
 async def test_nothing_is_lost_repeated_or_late(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)  # the supervisor says each time what died
     run_dir = Path(tempfile.mkdtemp(dir=runs))
     verdict, struck, _ = await storm(
-        run_dir, seed=SEED, seconds=SECONDS, most=FAULTS, clients=CLIENTS, say=lambda _: None
+        run_dir,
+        seed=SEED,
+        seconds=SECONDS,
+        most=FAULTS,
+        clients=CLIENTS,
+        partitions=PARTITIONS,
+        calm_s=CALM_S,
+        say=lambda _: None,
     )
     assert struck >= 2
     assert verdict.jobs > CLIENTS
