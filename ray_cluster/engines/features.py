@@ -18,11 +18,16 @@ _TAG = b"features.1"
 
 
 class Face(msgspec.Struct, frozen=True):
-    """Box (x0, y0, x1, y1) in pixels, score 0..1, mesh as float32 `MESH_POINTS` x 3 (x, y in pixels, z likewise)."""
+    """Box (x0, y0, x1, y1) in pixels, score 0..1, mesh as float32 `MESH_POINTS` x 3 (x, y in pixels, z likewise).
+
+    `presence`, 0..1: how sure the mesh's network is that a person's face is there. Cats have boxes too, and less than
+    0.1 of it. What a promise says of faces holds for every box; only what redraws a face asks for this.
+    """
 
     box: tuple[float, float, float, float]
     score: float
     mesh: bytes
+    presence: float = 1.0
 
     def __repr__(self) -> str:
         """Nothing of the person."""

@@ -52,11 +52,13 @@ class Finder:
         size = 1.5 * float(max(box[2] - box[0], box[3] - box[1]))
         centre = (box[:2] + box[2:]) / 2
         patch, matrix = crop(rgb, centre, size, float(np.arctan2(eyes[1], eyes[0])), _MESH_SIDE)
-        mesh = self._mesh(patch)[MESH_POINTS * 3].reshape(-1, 3)
+        found = self._mesh(patch)
+        mesh, presence = found[MESH_POINTS * 3].reshape(-1, 3), float(sigmoid(found[1].reshape(-1))[0])
         flat = mesh[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         depth = mesh[:, 2:] * (size / _MESH_SIDE)
         x0, y0, x1, y1 = (float(v) for v in box)
-        return Face(box=(x0, y0, x1, y1), score=score, mesh=np.hstack([flat, depth]).astype(np.float32).tobytes())
+        points = np.hstack([flat, depth]).astype(np.float32).tobytes()
+        return Face(box=(x0, y0, x1, y1), score=score, mesh=points, presence=presence)
 
     def _find_poses(self, rgb: NDArray[np.uint8]) -> tuple[Pose, ...]:
         _, keys, _ = self._people(rgb)

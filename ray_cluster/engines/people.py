@@ -22,6 +22,8 @@ from ray_cluster.engines.wipe import wipe
 LONGER_SIDE_PX = 2048
 MIN_FACE_PX = 24
 """A face narrower than this has no features to edit."""
+FACE_PRESENCE = 0.5
+"""As MediaPipe has it: people's faces have nearly 1, a cat's 0.04."""
 MIN_MASK_SHARE = 0.002
 """Of the picture's pixels: a smaller person is a speck."""
 
@@ -173,6 +175,6 @@ def see(pixels: Pixels, found: Features) -> Sight:
     height, width = pixels.shape[:2]
     wide, high = width / found.width, height / found.height
     scale = np.array([wide, high, wide, 1], np.float32)
-    meshes = tuple(features.points(one.mesh, 3) * scale[:3] for one in found.faces)
+    meshes = tuple(features.points(one.mesh, 3) * scale[:3] for one in found.faces if one.presence > FACE_PRESENCE)
     bodies = tuple(features.points(one.points, 4) * scale for one in found.poses)
     return Sight(pixels, meshes, bodies, found)

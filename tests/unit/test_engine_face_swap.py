@@ -3,6 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 
 from ray_cluster.engines import features, registry
 from ray_cluster.engines.decode import decode
@@ -112,3 +113,10 @@ def test_cancel_stops_before_the_swap(swapper: Engine) -> None:
             cancelled=lambda: "edit" in seen,
         )
     assert seen == ["decode", "detect", "edit"]
+
+
+def test_a_cat_has_no_face_to_swap(swapper: Engine) -> None:
+    cat = png(skimage.data.chelsea())
+    assert run(registry.build("detect"), [cat]).facts["faces"] == 1  # it is treated as one by whoever keeps it
+    with pytest.raises(NoFace):
+        run(swapper, [cat, PORTRAIT])
