@@ -6,6 +6,7 @@ Ray's own `AutoscalingCluster` cannot be used: it ends with `ray stop`, which ki
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -36,7 +37,10 @@ class Machines:
         self._child: Child | None = None
 
     async def start(self) -> None:
-        write_secret(Path(self.token_path), secrets.token_hex(32).encode())
+        # A process reads its token once: where it has joined another cluster before, this one has the same.
+        known = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", ""))
+        token = known.read_bytes() if known.is_file() else secrets.token_hex(32).encode()
+        write_secret(Path(self.token_path), token)
         config = self._children.run_dir / "autoscaling.json"
         config.write_text(json.dumps(self._config()))
         self._child = self._children.start(
