@@ -13,7 +13,7 @@ from tests.chaos.storm import storm
 
 pytestmark = pytest.mark.stack
 
-SEED, SECONDS, FAULTS, CLIENTS, PARTITIONS, CALM_S = 2026, 75.0, 6, 6, 8, (2.0, 6.0)
+SEED, SECONDS, FAULTS, CLIENTS, PARTITIONS, CALM_S = 2026, 60.0, 4, 6, 8, (8.0, 12.0)
 
 
 async def test_nothing_is_lost_repeated_or_late(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
