@@ -54,6 +54,7 @@ def judge(rows_of: dict[bytes, list[bytes | None]], load: Load) -> None:
             assert set(states[first:]) == {JobState.SUCCEEDED}, states
     assert len(load.ended) == load.jobs
     assert Counter(view["state"] for view in load.ended.values()) == {"succeeded": load.jobs}
+    assert load.without == []
     assert max(results.values()) == 1
     assert all(results[job] == 1 for job, view in load.ended.items() if not asset_of(view, "result").get("on_return"))
 
