@@ -20,7 +20,7 @@ import uvloop
 from tests.chaos.storm import PARTITIONS, storm
 
 SECONDS = 600.0
-CLIENTS = 12
+CLIENTS = 48
 
 
 def say(words: str) -> None:

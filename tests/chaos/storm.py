@@ -24,7 +24,7 @@ from tests.integration.client import Client
 APP = "stormapp"
 POLICIES = Path(__file__).with_name("policies")
 PARTITIONS = 64
-CALM_S = (8.0, 18.0)
+CALM_S = (12.0, 22.0)
 END_S = 120.0
 POLL_S = 0.2
 
@@ -63,7 +63,7 @@ async def storm(
             serving_s=2 * SERVING_S,
             root_store=RootStoreName.OPENBAO,
             policies_extra=str(POLICIES),
-            retry_after_s=(0.5, 2.0, 10.0, 20.0),
+            retry_after_s=(0.5, 1.0, 2.0, 5.0, 10.0),
         ) as system,
         Outside(system.settings.kafka, partitions) as outside,
         Client(system, *await system.tenant(APP), app=APP) as client,
