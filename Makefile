@@ -29,7 +29,7 @@ lint: setup ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-chaos: setup ## ten minutes in which everything dies under load; SEED=… repeats an order of faults
+chaos: setup ## thirteen minutes in which everything dies under load; SEED=… repeats an order of faults
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
 gallery: setup ## one HTML sheet of every operation, out/gallery.html; PHOTO=FILE takes a photo of yours

@@ -19,7 +19,7 @@ import uvloop
 
 from tests.chaos.storm import PARTITIONS, storm
 
-SECONDS = 600.0
+SECONDS = 780.0
 CLIENTS = 48
 
 
