@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -25,6 +26,9 @@ from tests.mailbox import Mailbox
 def pytest_configure() -> None:
     """SIGTERM (a CI's limit, `timeout`) ends a run like ^C: the stack is closed, not orphaned."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # No test is about time: on a busy machine an example may take as long as it likes.
+    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
