@@ -48,7 +48,7 @@ from stream.events.rows import AssetHead, AssetState, JobState, Owner, rows
 from stream.vault import hygiene
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from services.local.children import Children
 
@@ -108,7 +108,7 @@ class Side:
         children: Children,
         *,
         workers: Callable[[int], Awaitable[None]],
-        victim: Callable[[], Awaitable[None]],
+        victim: Callable[[], Coroutine[Any, Any, None]],
         commits: Callable[[], Awaitable[Counter[str]]],
     ) -> None:
         self.url, self.key, self.children = url, key, children
@@ -157,7 +157,7 @@ class Side:
                 except TimeoutError:
                     lost += 1
                 if kill and killing is None and ended >= KILL_AT * jobs:
-                    killing = asyncio.create_task(_after_s(self.victim))
+                    killing = asyncio.create_task(self.victim())
 
         began = time.perf_counter()
         await asyncio.gather(*(loop() for _ in range(CONCURRENCY)))
@@ -166,10 +166,6 @@ class Side:
             await killing
         say(f"{jobs} jobs: {jobs / seconds:.1f}/s{', a worker killed' if kill else ''}")
         return seconds, lost
-
-
-async def _after_s(victim: Callable[[], Awaitable[None]]) -> None:
-    await victim()
 
 
 @asynccontextmanager

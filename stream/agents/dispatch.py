@@ -19,6 +19,7 @@ from stream.agents.assets import log_grant
 from stream.agents.book import Asset, Job
 from stream.agents.crowd import opaque
 from stream.agents.estate import Estate
+from stream.agents.wiped import wiped
 from stream.audit.grants import Grantee
 from stream.errors import LostLease, MayflyError, StoreUnavailable
 from stream.events.bus import DetectRequested, Outcome
@@ -44,7 +45,6 @@ log = logging.getLogger(__name__)
 
 PROPOSALS_WAIT_S = 20.0
 PROGRESS_WAIT_S = 20.0
-RELEASE_WAIT_S = 10.0
 AGAIN_S = 0.5  # after the cluster did not answer
 PLACES_EVERY_S = 1.0
 WANTED_S = {Lane.INTERACTIVE: 30.0, Lane.STANDARD: 600.0, Lane.BATCH: 21_600.0}
@@ -183,23 +183,7 @@ class Dispatcher:
         await self._quietly(self._cluster.withdraw(job.id))
         if not job.head.actor:
             return True
-        actor, fence = job.head.actor, job.head.fence
-        try:
-            async with asyncio.timeout(RELEASE_WAIT_S):
-                await self._cluster.cancel(actor, job.id, fence)
-                progress = await self._cluster.progress(actor, job.id, fence, wait_s=0.0)
-                while progress.known and progress.outcome is None:
-                    progress = await self._cluster.progress(
-                        actor, job.id, fence, after_seq=progress.seq, wait_s=RELEASE_WAIT_S
-                    )
-                await self._cluster.ack(actor, job.id, fence)
-            if not progress.known or (progress.outcome is not None and progress.outcome.wiped):
-                return True
-        except (TimeoutError, StoreUnavailable) as error:
-            log.warning("actor %s did not acknowledge its wipe (%r): it is killed", actor, error)
-        except LostLease:
-            return True  # its process is gone, and what it held with it
-        return await self._quietly(self._cluster.kill(actor))
+        return await wiped(self._cluster, job.head.actor, job.id, job.head.fence)
 
     # -- loops ---------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from stream.agents.crowd import opaque
 from stream.agents.dispatch import WANTED_S, Cluster
 from stream.agents.estate import Tools
 from stream.agents.owner import IMAGES, VIDEOS
+from stream.agents.wiped import wiped
 from stream.errors import BadRequest, LostLease, StoreUnavailable
 from stream.events.bus import Outcome
 from stream.events.lease import Proposal, Task, Work
@@ -41,7 +42,6 @@ EPOCH_S = 1.0
 AGAIN_S = 0.5
 PROGRESS_S = 5.0  # an actor that is not asked for a while longer than this stops (`ray_cluster.actors`: ORPHAN_S)
 SILENT_S = 30.0  # an actor of which nothing is heard for so long is given up, and killed
-LET_GO_S = 10.0
 
 
 class NoActor(StoreUnavailable):
@@ -123,7 +123,7 @@ class Renderer:
                 if await self._start(proposal.actor, msgspec.structs.replace(task, in_memory=True)):
                     return await self._follow(proposal.actor, job, fence)
             except BaseException:
-                await asyncio.shield(let_go(self._cluster, proposal.actor, job, fence))
+                await asyncio.shield(wiped(self._cluster, proposal.actor, job, fence))
                 raise
         raise NoActor("expected an actor to take this picture, none did: send it again")
 
@@ -233,23 +233,3 @@ class Renderer:
 def _check(task: Task, ask: Ask, job: str, fence: int) -> None:
     if (task.job, task.fence, task.operation, task.app) != (job, fence, ask.operation, ask.app):
         raise NotAsked("expected the task of the picture that was asked for")
-
-
-async def let_go(cluster: Cluster, actor: str, job: str, fence: int) -> None:
-    """The attempt is stopped and wiped when this returns; an actor that does not say so in time is killed."""
-    try:
-        async with asyncio.timeout(LET_GO_S):
-            await cluster.cancel(actor, job, fence)
-            progress = await cluster.progress(actor, job, fence, wait_s=0.0)
-            while progress.known and progress.outcome is None:
-                progress = await cluster.progress(actor, job, fence, after_seq=progress.seq, wait_s=LET_GO_S)
-            await cluster.ack(actor, job, fence)
-        if not progress.known or (progress.outcome is not None and progress.outcome.wiped):
-            return
-    except LostLease:
-        return  # its process is gone, and what it held with it
-    except (TimeoutError, StoreUnavailable):
-        pass
-    log.warning("%s did not say that it had wiped what it held: it is killed", actor)
-    with suppress(LostLease, StoreUnavailable):
-        await cluster.kill(actor)

@@ -15,7 +15,7 @@ from services.local.stack import LocalStack
 from services.local.system import System
 from services.settings import RootStoreName
 from tests.chaos.faults import ALL, SERVING_S, Fault
-from tests.chaos.load import Load
+from tests.chaos.load import AWAY, Load
 from tests.chaos.outside import Outside
 from tests.chaos.probes import Probes
 from tests.chaos.verdict import Verdict, judge
@@ -68,7 +68,7 @@ async def storm(
         Outside(system.settings.kafka, partitions) as outside,
         Client(system, *await system.tenant(APP), app=APP) as client,
     ):
-        load = Load(client, None, app=APP, in_flight=clients, params=params)
+        load = Load(client, None, app=APP, in_flight=clients, params=params, away=AWAY | {429})
         async with Probes(load, outside) as probes:
             running = asyncio.create_task(load.run())
             began, struck, left = time.monotonic(), 0, []
