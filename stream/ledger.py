@@ -233,7 +233,7 @@ class Ledger:
     def check(self) -> None:
         """Raises LedgerLost unless this owner's self-lease holds: call it before anything is read for somebody else."""
         if self.lost is not None:
-            raise LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
+            raise self._is_lost()
         silent_s = self._boottime() - self._acked_at
         if silent_s >= SELF_LEASE_S:
             raise LedgerLost(
@@ -241,15 +241,24 @@ class Ledger:
             )
 
     def get(self, key: bytes) -> bytes | None:
-        """The row as of the last applied change."""
+        """The row as of the last applied change. Raises LedgerLost: of a lost ledger, no row would look like one gone.
+
+        Whoever awaited a commit resumes a turn of the loop after it, and the ledger may be lost in that very turn.
+        """
+        if self.lost is not None:
+            raise self._is_lost()
         return self._rows.get(key)
 
     def items(self) -> Iterable[tuple[bytes, bytes]]:
-        """Every row but the ledger's own."""
+        """Every row but the ledger's own. Raises LedgerLost."""
+        if self.lost is not None:
+            raise self._is_lost()
         return ((key, value) for key, value in self._rows.items() if key not in RESERVED)
 
     def keys(self) -> list[bytes]:
-        """The keys of all rows as they are now: for whoever looks at them over several turns of the loop."""
+        """The keys of all rows as they are now: for whoever looks at them over several turns. Raises LedgerLost."""
+        if self.lost is not None:
+            raise self._is_lost()
         return list(self._rows)
 
     def __len__(self) -> int:
@@ -267,7 +276,7 @@ class Ledger:
         which nothing was applied.
         """
         if self.lost is not None:
-            raise LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
+            raise self._is_lost()
         for value in (*change.rows.values(), *(event.value for event in change.events)):
             if value is not None and len(value) > topics.MAX_VALUE_BYTES:
                 raise ValueTooLarge(f"expected at most {topics.MAX_VALUE_BYTES} bytes in one value, got {len(value)}")
@@ -292,7 +301,7 @@ class Ledger:
     def barrier(self) -> asyncio.Future[Commit]:
         """Resolves when all that was applied so far is committed: what a duplicate repeats may still be in flight."""
         if self.lost is not None:
-            raise LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
+            raise self._is_lost()
         if self._written is not None and not self._written.done():
             return self._written
         return _done()
@@ -608,12 +617,15 @@ class Ledger:
         if reader is not None:
             await reader.stop()
 
+    def _is_lost(self) -> LedgerLost:
+        return LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
+
     def _lose(self, error: BaseException, *, tell: bool = True, written: asyncio.Future[Commit] | None = None) -> None:
         first, self.lost = self.lost is None, self.lost or error
         queue, self._queue = self._queue, []
         self._rows, self._offsets = {}, {}  # they may hold what never committed
         self.pages.wipe()
-        lost = LedgerLost(f"ledger {self.partition} is lost: {type(self.lost).__name__}")
+        lost = self._is_lost()
         for future in (*(future for _, future in queue), written, self._written):
             if future is not None and not future.done():
                 future.set_exception(lost)

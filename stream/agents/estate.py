@@ -130,7 +130,7 @@ class Estate:
         finally:
             self.book.discard()
         if change.then or change.leaves:
-            future.add_done_callback(lambda done: _follow(change, done))
+            future.add_done_callback(lambda done: self._follow(change, done))
         return future
 
     def count_jobs(self) -> None:
@@ -185,6 +185,12 @@ class Estate:
         except Exception:
             log.exception("estate %d: a job was not counted", self.partition)
 
+    def _follow(self, change: Change, done: asyncio.Future[Commit]) -> None:
+        if done.cancelled() or done.exception() is not None or self.ledger.lost is not None:
+            return  # lost in the very turn of the loop that its commit ended: the next owner takes it up from the rows
+        for callback in change.then:
+            callback(done.result())
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -196,9 +202,3 @@ class Estate:
         if task.cancelled() or (error := task.exception()) is None or isinstance(error, LedgerLost):
             return
         self.tools.end()
-
-
-def _follow(change: Change, done: asyncio.Future[Commit]) -> None:
-    if not done.cancelled() and done.exception() is None:
-        for callback in change.then:
-            callback(done.result())

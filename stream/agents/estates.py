@@ -58,8 +58,9 @@ class Estates:
             raise LedgerLost(f"partition {partition} is not ours: ask its owner") from None
 
     def of(self, partition: int) -> Estate | None:
-        """The estate of a partition, if it is ours and open."""
-        return self._open.get(partition)
+        """The estate of a partition, if it is ours, open and not lost."""
+        estate = self._open.get(partition)
+        return estate if estate is not None and estate.ledger.lost is None else None
 
     def __iter__(self) -> Iterator[Estate]:
         return iter(list(self._open.values()))

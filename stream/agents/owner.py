@@ -152,8 +152,7 @@ async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
         if job is not None and job.body is not None:
             if job.body.fingerprint != ask.fingerprint:
                 raise IdempotencyConflict("expected the body that this Idempotency-Key first came with, got another")
-            await estate.ledger.barrier()  # what it repeats may still be in flight
-            return msgspec.structs.replace(job_view(estate, job), replayed=True)
+            return msgspec.structs.replace(await _told(estate, job), replayed=True)
     policy = estate.policy(ask.app)
     who = estate.book.subjects.get((ask.tenant, ask.app, ask.subject))
     subject = estate.book.subject(who) if who is not None else None
@@ -201,8 +200,7 @@ async def get_job(estate: Estate, ask: api.GetJob) -> api.JobView:
     if ask.wait_s > 0 and not state_of(estate, job).ended:
         await estate.watch.wait(ask.job, ask.after, min(ask.wait_s, MAX_WAIT_S))
         job = await _gathered(estate, ask)
-    await estate.ledger.barrier()  # nothing is told that a crash could take back
-    return job_view(estate, job)
+    return await _told(estate, job)
 
 
 async def delete_job(estate: Estate, ask: api.DeleteJob) -> api.Done:
@@ -287,8 +285,7 @@ async def end_write(estate: Estate, ask: api.EndWrite) -> api.JobView:
     grant = estate.grants.end(ask.grant)
     asset = estate.book.asset(grant.asset if grant is not None else estate.grants.ended(ask.grant))
     if grant is None and asset is not None and asset.head.state is AssetState.STORED:
-        await estate.ledger.barrier()
-        return job_view(estate, job)  # it was told before, and the answer was lost
+        return await _told(estate, job)  # it was told before, and the answer was lost
     if asset is None or asset.body is None or asset.head.state is not AssetState.PENDING or asset.head.job != job.id:
         raise assets.Gone("this input's job ended while it was being uploaded")
     change = Change()
@@ -442,6 +439,13 @@ VERBS: dict[str, Callable[[Estate, Any], Awaitable[msgspec.Struct]]] = {
 
 
 # -- inside ------------------------------------------------------------------------------------------------------
+
+
+async def _told(estate: Estate, job: Job) -> api.JobView:
+    """The job as it is now, once that is committed: nothing is told that a crash could take back."""
+    view = job_view(estate, job)
+    await estate.ledger.barrier()
+    return view
 
 
 async def _gathered(estate: Estate, ask: api.GetJob) -> Job:
