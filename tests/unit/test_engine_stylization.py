@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from ray_cluster.engines.errors import (
 )
 from ray_cluster.engines.ink import cel
 from ray_cluster.engines.interface import Engine
+from ray_cluster.engines.upscaler import STILL, Upscaler
 from stream.errors import BadRequest, LostLease, StoreUnavailable
 
 
@@ -68,6 +70,14 @@ def test_aspect_is_kept_and_slivers_are_drawn(engine: Engine) -> None:
         result = engine.run([photo], {}, seed=0, report=lambda *_: None, cancelled=never)
         assert (result.width >= result.height) == (width >= height)
     assert max(result.width, result.height) <= 1024
+
+
+def test_what_is_cut_off_at_the_waist_of_a_tile_is_not_missed() -> None:
+    sketch = cv2.resize(decode(samples_path("portrait.jpg").read_bytes()), (40, 30), interpolation=cv2.INTER_AREA)
+    kinds = msgspec.structs.replace(STILL, tile_px=24), msgspec.structs.replace(STILL, tile_px=24, waist="")
+    cut, whole = (Upscaler(weights.directory(), kind).enlarge(sketch, lambda _: None) for kind in kinds)
+    assert cut.shape == (120, 160, 3)
+    assert np.abs(cut.astype(int) - whole).max() <= 1
 
 
 def test_cancel_stops_at_the_next_tile(engine: Engine) -> None:
