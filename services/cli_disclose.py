@@ -15,12 +15,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services import approvers, disclosed, owner_call, settings
+from services import approvers, disclosed, owner_call, settings, unanswered
 from services.case_files import CaseFiles, NoSuchCase
 from services.cli_export import recipient_of
 from services.cli_hold import parse_day, utc
 from services.local.running import running, settings_file
 from services.settings import Settings
+from services.unanswered import Unanswered
 from stream.agents import api_cases as api
 from stream.agents import orders
 from stream.agents.cases import APPROVERS, BadCase
@@ -163,16 +164,18 @@ def withdraw(case: CaseId) -> None:
 
 @app.command()
 def ls(as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False) -> None:  # noqa: FBT002
-    """List what was handed out, and whose subjects are still to be told."""
-    found = everything(settings.load(settings_file()))
+    """List what was handed out, and whose subjects are still to be told. Exit 4: not all partitions answered."""
+    found, silent = everything(settings.load(settings_file()))
     if as_json:
-        typer.echo(json.dumps([msgspec.to_builtins(view) for view in found], indent=2))
+        typer.echo(json.dumps(msgspec.to_builtins({"disclosures": found, "unanswered": silent}), indent=2))
+        unanswered.tell(silent)
         return
     table = Table("case", "app", "authority", "document", "classes", "at", "subject", box=None)
     for view in found:
         what = " ".join(f"{count} {name}" for name, count in view.items.items())
         table.add_row(view.case[:16], view.app, view.authority, view.document, what, utc(view.at), _telling(view))
     _out.print(table)
+    unanswered.tell(silent)
 
 
 @app.command("open")
@@ -191,14 +194,12 @@ def open_(
         disclosed.open_media(folder, recipient, media)
 
 
-def everything(known: Settings) -> list[api.DisclosureView]:
-    """Every record of a disclosure that lives, oldest first."""
-    found = [
-        view
-        for partition in range(known.partitions)
-        for view in _ask(known, partition, api.ListDisclosures(), api.DisclosuresView).disclosures
-    ]
-    return sorted(found, key=lambda one: one.at)
+def everything(known: Settings) -> tuple[list[api.DisclosureView], list[Unanswered]]:
+    """Every record of a disclosure that lives, oldest first, and which partitions gave no answer."""
+    ports = list(running().workers.values())
+    answers, silent = asyncio.run(owner_call.ask_every(known, ports, api.ListDisclosures(), api.DisclosuresView))
+    found = [view for _, answer in answers for view in answer.disclosures]
+    return sorted(found, key=lambda one: one.at), silent
 
 
 def _telling(view: api.DisclosureView) -> str:

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services import approvers, owner_call, settings
+from services import approvers, owner_call, settings, unanswered
 from services.hold_files import HoldFiles, NoSuchCase, Opened, Proposed
 from services.local.running import running, settings_file
 from services.settings import Settings
@@ -113,22 +113,21 @@ def release(case: CaseId, by: By, key: Key) -> None:
 
 @app.command()
 def ls(as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False) -> None:  # noqa: FBT002
-    """List what is held. Owners know a case by its commitment only."""
-    known = settings.load(settings_file())
-    found = [
-        (partition, view)
-        for partition in range(known.partitions)
-        for view in _ask(known, partition, api.ListHolds(), api.HoldsView).holds
-    ]
+    """List what is held. Owners know a case by its commitment only. Exit 4: not all partitions answered."""
+    known, ports = settings.load(settings_file()), list(running().workers.values())
+    answers, silent = asyncio.run(owner_call.ask_every(known, ports, api.ListHolds(), api.HoldsView))
+    found = [(partition, view) for partition, answer in answers for view in answer.holds]
     if as_json:
         rows = [{"partition": n, "case": v.case, "app": v.app, "until": v.until, "held": v.held} for n, v in found]
-        json.dump(rows, sys.stdout, indent=2)
+        json.dump({"holds": rows, "unanswered": msgspec.to_builtins(silent)}, sys.stdout, indent=2)
         sys.stdout.write("\n")
+        unanswered.tell(silent)
         return
     table = Table("case", "app", "until", "held", box=None)
     for _, view in found:
         table.add_row(view.case[:16], view.app, utc(view.until), str(view.held))
     _out.print(table)
+    unanswered.tell(silent)
 
 
 def _ask(known: Settings, partition: int, ask: msgspec.Struct, reply: type[owner_call.T]) -> owner_call.T:

@@ -1,4 +1,7 @@
-"""`mayfly jobs`: what waits, runs, failed, and what an operator may do about it. No content, no name of a user."""
+"""`mayfly jobs`: what waits, runs, failed, and what an operator may do about it. No content, no name of a user.
+
+Exit status: 0 done; 1 not done, with a sentence on stderr; of `ls`, 4 where it lacks what some partition has.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services import operator, terminal
+from services import operator, terminal, unanswered
 from services.operator import AsJson, By, Key
 from stream.agents import api_operator as api
 from stream.audit.operated import Action
@@ -32,7 +35,7 @@ def ls(  # noqa: PLR0917 - one option for each filter
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many")] = 200,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """List jobs, oldest first: those that have not ended, unless told otherwise."""
+    """List jobs, oldest first: without options those that have not ended. Exit 4: not all partitions answered."""
     request = api.ListJobs(
         app=app_,
         states=tuple(state or (() if all_ else UNFINISHED)),
@@ -41,11 +44,12 @@ def ls(  # noqa: PLR0917 - one option for each filter
         older_than_s=operator.seconds(older_than),
         limit=limit,
     )
-    answers = operator.ask_every(request, api.JobLines)
+    answers, silent = operator.ask_every(request, api.JobLines)
     found = sorted((line for answer in answers for line in answer.jobs), key=lambda line: line.created_at)[:limit]
     matched = sum(answer.matched for answer in answers)
     if as_json:
-        operator.print_json({"jobs": found, "matched": matched})
+        operator.print_json({"jobs": found, "matched": matched, "unanswered": silent})
+        unanswered.tell(silent)
         return
     console = terminal.console()
     table = Table("job", "app", "lane", "state", "stage", "failed", "age", "position", "why", "tenant", box=None)
@@ -66,6 +70,7 @@ def ls(  # noqa: PLR0917 - one option for each filter
     console.print(table)
     if matched > len(found):
         console.print(f"{matched - len(found)} more match", highlight=False)
+    unanswered.tell(silent)
 
 
 @app.command()

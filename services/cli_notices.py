@@ -13,10 +13,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services import cli_disclose, cli_incident, register, settings
+from services import cli_disclose, cli_incident, register, settings, unanswered
 from services.cli_hold import parse_day, utc
 from services.local.running import settings_file
 from services.settings import Settings
+from services.unanswered import Unanswered
 from stream.policies import announcements, compiler, notices
 from stream.policies.announcements import Announcement
 from stream.policies.calendar import Holidays
@@ -81,20 +82,25 @@ def withdraw(line: Annotated[str, typer.Argument(metavar="ID", help="The announc
 
 @app.command()
 def due(as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False) -> None:  # noqa: FBT002
-    """List what must be said to whom by when: of announcements, incidents and disclosures, the most urgent first."""
-    found = everything(settings.load(settings_file()))
+    """List what must be said to whom by when: of announcements, incidents and disclosures, the most urgent first.
+
+    Exit 4: not all partitions answered, so that a disclosure may be missing.
+    """
+    found, silent = everything(settings.load(settings_file()))
     if as_json:
-        typer.echo(json.dumps([msgspec.to_builtins(one) for one in found], indent=2))
+        typer.echo(json.dumps(msgspec.to_builtins({"due": found, "unanswered": silent}), indent=2))
+        unanswered.tell(silent)
         return
     table = Table("of", "id", "app", "tell", "by", "via", "clause", box=None)
     for one in found:
         when = "without delay" if one.by is None else utc(one.by)
         table.add_row(one.of, one.id[:16], one.app, one.to, when, " ".join(one.via), one.clause)
     _out.print(table)
+    unanswered.tell(silent)
 
 
-def everything(known: Settings) -> list[Line]:
-    """All that is still to be said."""
+def everything(known: Settings) -> tuple[list[Line], list[Unanswered]]:
+    """All that is still to be said, and which partitions gave no answer."""
     policies, calendar = compiler.load_all(known.policies_extra), _calendar(known)
     found = [
         Line(one.of.value, name, one.app, one.to.value, tuple(via.value for via in one.via), one.by, one.clause)
@@ -106,12 +112,13 @@ def everything(known: Settings) -> list[Line]:
         for view in cli_incident.everything(known)
         for one in view.pending
     ]
+    disclosures, silent = cli_disclose.everything(known)
     found += [
         Line("disclosure", view.case, view.app, "subject", (), None, "as far as law allows")
-        for view in cli_disclose.everything(known)
+        for view in disclosures
         if view.tell and not view.told_at and not view.ground
     ]
-    return sorted(found, key=lambda one: (-math.inf if one.by is None else one.by, one.app, one.to))
+    return sorted(found, key=lambda one: (-math.inf if one.by is None else one.by, one.app, one.to)), silent
 
 
 def _calendar(known: Settings) -> Holidays:

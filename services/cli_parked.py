@@ -1,4 +1,7 @@
-"""`mayfly parked`: events that no agent could handle. Never what is sealed in them."""
+"""`mayfly parked`: events that no agent could handle. Never what is sealed in them.
+
+Exit status: 0 done; 1 not done, with a sentence on stderr; of `ls`, 4 where it lacks what some partition has.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from services import operator, terminal
+from services import operator, terminal, unanswered
 from services.operator import AsJson, By, Key
 from stream.agents import api_operator as api
 from stream.agents.parked import UnknownParked
@@ -24,8 +27,8 @@ def ls(
     reason: Annotated[str, typer.Option(help="For this reason")] = "",
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """List the parked events of all partitions, oldest first."""
-    answers = operator.ask_every(api.ListParked(), api.ParkedLines)
+    """List the parked events of all partitions, oldest first. Exit 4: not all partitions answered."""
+    answers, silent = operator.ask_every(api.ListParked(), api.ParkedLines)
     found = [
         line
         for answer in answers
@@ -34,12 +37,14 @@ def ls(
     ]
     found.sort(key=lambda line: line.at)
     if as_json:
-        operator.print_json(found)
+        operator.print_json({"parked": found, "unanswered": silent})
+        unanswered.tell(silent)
         return
     table = Table("event", "reason", "age", "expires", "", box=None)
     for line in found:
         table.add_row(_name(line), line.reason, operator.age(line.age_s), operator.moment(line.due), line.handled)
     terminal.console().print(table)
+    unanswered.tell(silent)
 
 
 @app.command()

@@ -1,4 +1,7 @@
-"""`mayfly status`: processes, partitions and pools of the system that runs here."""
+"""`mayfly status`: processes, partitions and pools of the system that runs here.
+
+Exit status 4 while some partition has no owner that answers.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +11,39 @@ import sys
 import time
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from services import settings
+from services import settings, unanswered
+from services.gateway.errors import OwnerAway
 from services.local.children import read_records
 from services.local.home import run_dir
 from services.local.processes import look_up
 from services.local.running import Running, running, settings_file
 from services.local.system import ask_worker
 from services.span import span
+from services.unanswered import Unanswered
 
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs")] = False,  # noqa: FBT002
 ) -> None:
-    """Show what runs: processes, partitions with their owners, engine pools."""
+    """Show what runs: processes, partitions with their owners, engine pools. Exit 4: a partition has no owner."""
     found = asyncio.run(_look(running()))
+    silent = [Unanswered(**one) for one in found["unanswered"]]
     if as_json:
         json.dump(found, sys.stdout, indent=2)
         sys.stdout.write("\n")
+        unanswered.tell(silent)
         return
     console = Console()
     console.print(f"API {found['url']}   docs {found['url']}/docs", highlight=False)
     for table in (_processes(found["processes"]), _partitions(found["partitions"]), _pools(found["pools"])):
         console.print(table)
+    unanswered.tell(silent)
 
 
 async def _look(system: Running) -> dict[str, Any]:
@@ -44,6 +53,8 @@ async def _look(system: Running) -> dict[str, Any]:
     for name, port in system.workers.items():
         partitions += [{"owner": name, **estate} for estate in await ask_worker(known, port, "estates")]
         pools = pools or await ask_worker(known, port, "pools")
+    served = {partition["partition"] for partition in partitions}
+    silent = [Unanswered(number, OwnerAway.kind) for number in range(known.partitions) if number not in served]
     return {
         "url": system.url,
         "processes": [
@@ -52,6 +63,7 @@ async def _look(system: Running) -> dict[str, Any]:
         ],
         "partitions": sorted(partitions, key=lambda partition: int(partition["partition"])),
         "pools": pools,
+        "unanswered": msgspec.to_builtins(silent),
     }
 
 

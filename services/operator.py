@@ -15,6 +15,7 @@ from services import approvers, owner_call, settings
 from services.cli_hold import utc
 from services.local.running import running, settings_file
 from services.settings import Settings
+from services.unanswered import Unanswered
 from stream.agents import operators
 from stream.audit.operated import Action
 from stream.ids import Mint, UnknownId
@@ -31,9 +32,10 @@ def ask(partition: int, request: msgspec.Struct, reply: type[owner_call.T]) -> o
     return asyncio.run(owner_call.ask(_known(), _ports(), partition, request, reply))
 
 
-def ask_every(request: msgspec.Struct, reply: type[owner_call.T]) -> list[owner_call.T]:
-    """The answers of all owners, by partition. Raises as `ask` does."""
-    return [answer for _, answer in asyncio.run(owner_call.ask_every(_known(), _ports(), request, reply))]
+def ask_every(request: msgspec.Struct, reply: type[owner_call.T]) -> tuple[list[owner_call.T], list[Unanswered]]:
+    """The answers of all owners, by partition, and who gave none. Raises as `ask` does, OwnerAway if nobody answers."""
+    found, silent = asyncio.run(owner_call.ask_every(_known(), _ports(), request, reply))
+    return [answer for _, answer in found], silent
 
 
 def partitions() -> int:

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 SETTINGS_FILE: Final = "settings.json"
 SYSTEM_FILE: Final = "system.json"
 SERVING_S: Final = 60.0
+ASK_S: Final = 10.0  # of one worker, for what it has at hand
 POLL_S: Final = 0.1
 RESTART_POLL_S: Final = 0.2
 
@@ -254,7 +255,8 @@ async def ask_worker(settings: Settings, port: int, what: str) -> list[dict[str,
     connector = aiohttp.TCPConnector(ssl=context if isinstance(context, ssl.SSLContext) else True)
     scheme = "https" if settings.tls_dir else "http"
     found: list[dict[str, Any]] = []
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
+    timeout = aiohttp.ClientTimeout(total=ASK_S)
+    async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as http:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with http.get(f"{scheme}://127.0.0.1:{port}/{what}") as answer:
                 found = await answer.json()

@@ -180,7 +180,7 @@ class TestParked:
         name = f"1/{topics.UPLOAD}/{offset}"
 
         async def of_mine() -> Any:
-            lines = await mayfly("parked", "ls", "--topic", topics.UPLOAD)
+            lines = (await mayfly("parked", "ls", "--topic", topics.UPLOAD))["parked"]
             return [f"{line['partition']}/{line['name']}" for line in lines if line["partition"] == 1]
 
         async def parked() -> bool:

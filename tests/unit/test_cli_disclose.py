@@ -65,7 +65,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Any]]:
     """What owners were asked: (partition, request)."""
     seen: list[tuple[int, Any]] = []
 
-    async def ask(_known: Settings, _ports: list[int], partition: int, request: Any, _reply: Any) -> Any:
+    async def ask(_known: Settings, _ports: list[int], partition: int, request: Any, _reply: Any, **_: Any) -> Any:
         seen.append((partition, request))
         done = [one.order for _, one in seen if isinstance(one, api.Disclose)]
         if isinstance(request, api.ListDisclosures):
@@ -139,7 +139,7 @@ def test_from_the_paper_to_the_extract(
         with pytest.raises(NoSuchCase):
             run(again, CASE, *more)
     assert "to be told" in run("ls")
-    assert json.loads(run("ls", "--json"))[0]["authority"] == "public prosecutor of X"
+    assert json.loads(run("ls", "--json"))["disclosures"][0]["authority"] == "public prosecutor of X"
     assert run("told", CASE).strip() == "recorded: told"
     assert run("told", CASE, "--ground", "Act 7").strip() == "recorded: not to be told"
 

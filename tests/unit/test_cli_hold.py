@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Any]]:
     """What owners were asked: (partition, request)."""
     seen: list[tuple[int, Any]] = []
 
-    async def ask(_known: Settings, _ports: list[int], partition: int, request: Any, _reply: Any) -> Any:
+    async def ask(_known: Settings, _ports: list[int], partition: int, request: Any, _reply: Any, **_: Any) -> Any:
         seen.append((partition, request))
         if isinstance(request, api.ListHolds):
             return api.HoldsView(())
@@ -133,7 +134,7 @@ def test_an_id_in_use_an_end_in_the_past_and_what_is_no_day(
     for until in (_in_days(-1), _in_days(400), "soon"):
         with pytest.raises(BadCase):
             propose(files["alice"], case="another", until=until)
-    assert run("ls", "--json").strip() == "[]"
+    assert json.loads(run("ls", "--json")) == {"holds": [], "unanswered": []}
 
 
 def test_approvers_are_read_each_time_and_errors_name_no_key(tmp_path: Path) -> None:

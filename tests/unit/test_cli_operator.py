@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 import typer
+from aiohttp import web
 from typer.testing import CliRunner
 
-from services import approvers, cli_jobs, cli_parked, operator, owner_call
+from services import approvers, cli_jobs, cli_parked, operator, owner_call, unanswered
+from services.gateway.errors import OwnerAway, OwnerRefused
+from services.local.ports import free_ports
 from services.local.running import Running
 from services.settings import Settings, save
 from stream.agents import api_operator as api
 from stream.agents import cases, operators
+from stream.agents.api import Problem
 from stream.agents.parked import UnknownParked
 from stream.audit.operated import Action
 from stream.events.rows import JobState, Lane
@@ -51,7 +56,7 @@ def asked(known: Settings, monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What owners were asked: (partition, request)."""
     seen: Asked = []
 
-    async def ask(_known: Settings, _ports: list[int], partition: int, request: Any, _reply: Any) -> Any:
+    async def ask(_known: Settings, _ports: list[int], partition: int, request: Any, _reply: Any, **_: Any) -> Any:
         seen.append((partition, request))
         return answer(partition, request)
 
@@ -110,6 +115,13 @@ def run(app: typer.Typer, *words: str) -> str:
     return result.output
 
 
+def halved(app: typer.Typer, *words: str) -> tuple[str, str]:
+    """(stdout, stderr) of a command that says that its answer is not whole."""
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == unanswered.EXIT, result.output
+    return result.stdout, result.stderr
+
+
 class TestJobs:
     def test_every_owner_is_asked_and_the_oldest_come_first(self, asked: Asked) -> None:
         told = json.loads(run(cli_jobs.app, "ls", "--json"))
@@ -117,6 +129,7 @@ class TestJobs:
         assert {request for _, request in asked} == {api.ListJobs(states=cli_jobs.UNFINISHED)}
         assert [job["created_at"] for job in told["jobs"]] == [8.0, 9.0, 10.0]
         assert told["matched"] == 15
+        assert told["unanswered"] == []
 
     def test_filters_reach_the_owner(self, asked: Asked) -> None:
         options = "--app genzo --state failed --state expired --lane batch --tenant ten_1 --older-than 2h --limit 7"
@@ -168,7 +181,8 @@ class TestParked:
     def test_all_partitions_oldest_first_and_filtered(self, asked: Asked) -> None:
         told = json.loads(run(cli_parked.app, "ls", "--json"))
         assert [partition for partition, _ in asked] == [0, 1, 2]
-        assert [line["at"] for line in told] == [8.0, 8.0, 9.0, 9.0, 10.0, 10.0]
+        assert told["unanswered"] == []
+        assert [line["at"] for line in told["parked"]] == [8.0, 8.0, 9.0, 9.0, 10.0, 10.0]
         shown = run(cli_parked.app, "ls", "--reason", "undecodable")
         assert shown.count("upload/9") == 3
         assert "generate/7" not in shown
@@ -193,6 +207,85 @@ class TestParked:
         with pytest.raises(UnknownParked):
             run(cli_parked.app, "show", "--", name)
         assert asked == []
+
+
+@pytest.mark.usefixtures("known")
+class TestHalfAnAnswer:
+    """Partition 0 has no owner, and the owner of 1 fails."""
+
+    @pytest.fixture(autouse=True)
+    def away(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def ask(_known: Settings, _ports: list[int], partition: int, request: Any, _reply: Any, **_: Any) -> Any:
+            if partition == 0:
+                raise OwnerAway("expected a worker")
+            if partition == 1:
+                raise OwnerRefused(Problem("internal", 500, "the owner failed"))
+            return answer(partition, request)
+
+        monkeypatch.setattr(owner_call, "ask", ask)
+
+    @pytest.mark.parametrize(("app", "what"), [(cli_jobs.app, "jobs"), (cli_parked.app, "parked")])
+    def test_what_answers_is_listed_and_what_does_not_is_named(self, app: typer.Typer, what: str) -> None:
+        shown, told = halved(app, "ls")
+        assert "1.5 min" in shown or "2.0 h" in shown
+        assert told.startswith("not all: no answer of partition 0 (owner-away), 1 (internal). ")
+        shown, told = halved(app, "ls", "--json")
+        found = json.loads(shown)
+        assert found[what]
+        assert found["unanswered"] == [
+            {"partition": 0, "reason": "owner-away"},
+            {"partition": 1, "reason": "internal"},
+        ]
+        assert told
+
+    def test_one_job_of_a_partition_that_is_away_is_no_half_answer(self) -> None:
+        with pytest.raises(OwnerAway):
+            run(cli_jobs.app, "show", job_id(0))
+
+
+@pytest.mark.parametrize("error", [OwnerAway("away"), OwnerRefused(Problem("unauthenticated", 401, "no token"))])
+def test_no_answer_at_all_and_a_wrong_request_are_no_list(
+    known: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def ask(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(owner_call, "ask", ask)
+    with pytest.raises(type(error)):
+        run(cli_jobs.app, "ls")
+
+
+async def test_a_worker_that_hangs_does_not_keep_what_the_others_know(
+    known: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = asyncio.Event()
+
+    async def hang(_request: web.Request) -> web.Response:
+        await gone.wait()
+        return web.Response()
+
+    async def answered(request: web.Request) -> web.Response:
+        partition = int(request.match_info["partition"])
+        if partition == 2:
+            return web.Response(status=421, body=msgspec.msgpack.encode(Problem("not-owner", 421, "another's")))
+        return web.Response(body=msgspec.msgpack.encode(answer(partition, api.ListJobs())))
+
+    runners, ports = [], free_ports(2)
+    for port, handler in zip(ports, (hang, answered), strict=True):
+        app = web.Application()
+        app.router.add_post("/v1/{partition}/{verb}", handler)
+        runners.append(web.AppRunner(app, shutdown_timeout=0.1))
+        await runners[-1].setup()
+        await web.TCPSite(runners[-1], "127.0.0.1", port).start()
+    monkeypatch.setattr(owner_call, "LIST_TIMEOUT_S", 0.3)
+    try:
+        found, silent = await owner_call.ask_every(known, ports, api.ListJobs(), api.JobLines)
+    finally:
+        gone.set()
+        for runner in runners:
+            await runner.cleanup()
+    assert [partition for partition, _ in found] == [0, 1]
+    assert silent == [unanswered.Unanswered(2, "owner-away")]
 
 
 @pytest.mark.parametrize(

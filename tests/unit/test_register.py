@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from services import cli_disclose, cli_incident, cli_notices, cli_sharing, register
+from services import cli_disclose, cli_incident, cli_notices, cli_sharing, register, unanswered
 from services.register import Register, UnknownEntry
 from services.settings import Settings, save
 from stream.agents.api_cases import DisclosureView
@@ -61,7 +61,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Register:
     monkeypatch.setattr(register, "load", load)
     monkeypatch.setattr(register, "write", write)
     monkeypatch.setattr(cli_incident, "everything", lambda _known: ())
-    monkeypatch.setattr(cli_disclose, "everything", lambda _known: [])
+    monkeypatch.setattr(cli_disclose, "everything", lambda _known: ([], []))
     return kept
 
 
@@ -136,12 +136,12 @@ class TestAnnouncing:
         shown = run(cli_notices.app, "announce", "talentedi", "termination", "--effective", day(40))
         assert "stop collecting on" in shown
         ((name, made),) = kept.of(Announcement).items()
-        (line,) = json.loads(run(cli_notices.app, "due", "--json"))
+        (line,) = json.loads(run(cli_notices.app, "due", "--json"))["due"]
         assert (line["id"], line["of"], line["to"]) == (name, "termination", "users")
         assert line["by"] == made.effective - 30 * DAY_S
         assert name in run(cli_notices.app, "due")
         run(cli_notices.app, "told", name, "--to", "users")
-        assert run(cli_notices.app, "due", "--json").strip() == "[]"
+        assert json.loads(run(cli_notices.app, "due", "--json")) == {"due": [], "unanswered": []}
         for audience in ("users", "public"):
             with pytest.raises(NotPending):
                 run(cli_notices.app, "told", name, "--to", audience)
@@ -173,8 +173,8 @@ def test_all_that_is_due_is_in_one_list_the_most_urgent_first(kept: Register, mo
         DisclosureView(case, "genzo", "a court", "legal_document", {}, NOW, NOW, tell=True, ground=ground)
         for case, ground in (("aa", ""), ("bb", "Act 7"))
     ]
-    monkeypatch.setattr(cli_disclose, "everything", lambda _known: views)
-    found = json.loads(run(cli_notices.app, "due", "--json"))
+    monkeypatch.setattr(cli_disclose, "everything", lambda _known: (views, []))
+    found = json.loads(run(cli_notices.app, "due", "--json"))["due"]
     assert [(one["of"], one["to"]) for one in found] == [
         ("disclosure", "subject"),
         ("incident", "regulator"),
@@ -182,3 +182,10 @@ def test_all_that_is_due_is_in_one_list_the_most_urgent_first(kept: Register, mo
         ("policy_change", "users"),
     ]
     assert "without delay" in run(cli_notices.app, "due")
+    silent = [unanswered.Unanswered(2, "owner-away")]
+    monkeypatch.setattr(cli_disclose, "everything", lambda _known: (views, silent))
+    for words in (("due",), ("due", "--json")):
+        half = CliRunner().invoke(cli_notices.app, words, catch_exceptions=False)
+        assert half.exit_code == unanswered.EXIT
+        assert "genzo" in half.stdout
+        assert "partition 2 (owner-away)" in half.stderr
