@@ -12,16 +12,18 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 import msgspec
 import psutil
 
+from ray_cluster import batch
 from ray_cluster.attempt import attempt
 from ray_cluster.bell import Bell
 from ray_cluster.engines import registry
-from ray_cluster.engines.interface import Engine
+from ray_cluster.engines.interface import Engine, Report
 from ray_cluster.guard import Guard
 from ray_cluster.leases import Inventory, Progress, Task
 from ray_cluster.roster import LEASES_PER_ACTOR
@@ -186,16 +188,21 @@ class EngineActor:
             self._bell.ring()
 
         if engine := self._engines.get(task.operation):
-            lease.outcome = await attempt(
-                task,
-                recipient,
-                engine=self._guard.around(engine, task),
-                courier=courier,
-                thread=self._thread,
-                report=lambda step, fraction: lease.report(loop, step, fraction),
-                cancelled=lease.cancelled.is_set,
-                computed=computed,
-            )
+            last = batch.parts(task)[-1]
+
+            def one(part: Task, report: Report) -> Awaitable[Outcome]:
+                return attempt(
+                    part,
+                    recipient,
+                    engine=self._guard.around(engine, part),
+                    courier=courier,
+                    thread=self._thread,
+                    report=report,
+                    cancelled=lease.cancelled.is_set,
+                    computed=computed if part == last else _not_yet,
+                )
+
+            lease.outcome = await batch.attempts(task, one, lambda step, fraction: lease.report(loop, step, fraction))
         else:
             lease.outcome = Outcome("failed", kind="permanent", reason="bad-task", wiped=True)
         lease.end(time.monotonic())
@@ -239,6 +246,10 @@ class EngineActor:
         old = [key for key, held in self._leases.items() if held.outcome and now - held.ended_at > held.kept_s]
         for key in old:
             del self._leases[key]
+
+
+def _not_yet() -> None:
+    """An item of a batch is computed, and others are not."""
 
 
 def _load(operations: tuple[str, ...]) -> tuple[dict[str, Engine], Guard]:

@@ -145,7 +145,10 @@ def _operations(policy: Policy) -> Table:
         (
             (
                 one.name,
-                ", ".join(f"{slot.role} ({' or '.join(slot.accepts)})" for slot in one.inputs),
+                ", ".join(
+                    f"{slot.role} ({' or '.join(slot.accepts)}{', optional' if slot.optional else ''})"
+                    for slot in one.inputs
+                ),
                 ", ".join(one.outputs),
                 places[one.runs],
                 ", ".join(one.consents),

@@ -94,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_pixels: Count = 50_000_000
     max_duration_s: Positive = 60.0
     max_jobs_per_subject: Count = 1000
+    max_items_per_job: Count = 32  # pictures of one batch; at most as many inputs as the gateway takes in a request
     max_wait_s: dict[
         Lane, Positive
     ] = {}  # predicted; a lane of a pool that would take longer is full (agents/admission)

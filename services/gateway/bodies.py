@@ -56,7 +56,8 @@ _Lane = Annotated[
     str,
     msgspec.Meta(pattern=f"^({'|'.join(Lane)}){_END}", description="How urgent it is: who waits for it, and how long"),
 ]
-_MAX_INPUTS: Final = 16
+MAX_INPUTS: Final = 128
+"""Of one request, whatever a deployment lets one job have."""
 
 
 class ConsentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,9 +173,10 @@ class LeaveBody(_Quiet, frozen=True, forbid_unknown_fields=True):
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One input: `{}` to upload it, `{"asset": id}` for a saved one."""
+    """One input: `{}` to upload it, `{"asset": id}` for a saved one; `role` where it is not what most inputs are."""
 
     asset: Annotated[str, msgspec.Meta(max_length=80)] = ""
+    role: _Word = ""
 
 
 class SubmitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -182,14 +184,14 @@ class SubmitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     subject: _Subject
     operation: _Word
-    inputs: Annotated[tuple[Input, ...], msgspec.Meta(min_length=1, max_length=_MAX_INPUTS)]
+    inputs: Annotated[tuple[Input, ...], msgspec.Meta(min_length=1, max_length=MAX_INPUTS)]
     params: dict[str, Any] = {}
     choice: _Word = ""
     lane: _Lane = Lane.INTERACTIVE.value
 
     def slots(self) -> tuple[InputSlot, ...]:
         """The inputs as the owner takes them."""
-        return tuple(InputSlot(asset=one.asset) for one in self.inputs)
+        return tuple(InputSlot(asset=one.asset, role=one.role) for one in self.inputs)
 
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -222,5 +224,7 @@ def fingerprint(body: SubmitBody, params: bytes) -> bytes:
     asked: tuple[Any, ...] = (body.subject, body.operation, body.choice, [one.asset for one in body.inputs])
     if body.lane != Lane.INTERACTIVE:  # else it is what it was before there were lanes to choose
         asked = (*asked, body.lane)
+    if any(one.role for one in body.inputs):  # likewise
+        asked = (*asked, [one.role for one in body.inputs])
     rest = msgspec.msgpack.encode(asked)
     return hashlib.sha256(len(rest).to_bytes(4, "big") + rest + params).digest()

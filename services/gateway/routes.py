@@ -50,6 +50,10 @@ from stream.ids import Kind, UnknownId
 Call = Request[Tenant, None, State]
 LastEventId = Annotated[int, HeaderParameter(name="Last-Event-ID", ge=-1, description="Resume after this event")]
 
+InputNumber = Annotated[
+    int, PathParameter(ge=0, le=bodies.MAX_INPUTS - 1, description="Its place in the job's `inputs`, from 0")
+]
+
 _LEAF: Final = re.compile(r"[0-9a-f]{64}")
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
@@ -111,9 +115,7 @@ async def submit(
     summary="Upload an input",
     request_max_body_size=None,
 )
-async def upload(
-    request: Call, core: NamedDependency[Core], app: AppName, job: JobId, n: Annotated[int, PathParameter(ge=0, le=15)]
-) -> JobView:
+async def upload(request: Call, core: NamedDependency[Core], app: AppName, job: JobId, n: InputNumber) -> JobView:
     """Looked at and sealed as it comes; what is refused is stored nowhere."""
     return await take_upload(core, request.receive, request.user, app=app, job=job, n=n, size_bytes=_length(request))
 

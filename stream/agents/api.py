@@ -64,9 +64,10 @@ class GetTexts(msgspec.Struct, frozen=True):
 
 
 class InputSlot(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One input of a job: to be uploaded (`asset` empty), or a saved asset."""
+    """One input of a job: to be uploaded (`asset` empty), or a saved asset. `role`: empty for what most inputs are."""
 
     asset: str = ""
+    role: str = ""
 
 
 class Submit(msgspec.Struct, frozen=True):
@@ -295,8 +296,17 @@ class AssetView(msgspec.Struct, frozen=True, omit_defaults=True):
     on_return: bool = False
 
 
+class ItemView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that a job makes. `n`: of the input that it is made from; `result`: the asset, once there is one."""
+
+    n: int
+    state: str  # of a job's
+    reason: str = ""  # stable kind, where it failed
+    result: str = ""
+
+
 class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Job status. `assets` is empty once the job is content-free."""
+    """Job status. `assets` is empty once the job is content-free; `items` are then those that failed."""
 
     id: str
     state: str
@@ -314,6 +324,7 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
     replayed: bool = False  # this Idempotency-Key came before: nothing new was begun
     advice: str = ""  # "guardian": the text recommends that a guardian guides so young a user
     profile: str = ""  # smaller than usual, because memory ran out
+    items: tuple[ItemView, ...] = ()
 
 
 class WriteTicket(msgspec.Struct, frozen=True):

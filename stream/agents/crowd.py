@@ -60,6 +60,7 @@ class Crowd:
         if job.body is None or job.head.state.ended or job.head.state is JobState.ENDING:
             return
         pool, cost_s = self._predicted(job.body.operation)
+        cost_s *= job.body.items
         where = pool, job.head.lane.value, opaque(job.body.tenant)
         made = _Unfinished(partition, where, cost_s, leased=job.head.state is JobState.LEASED)
         self._jobs[job.id] = made
@@ -93,10 +94,12 @@ class Crowd:
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
-    def check(self, tenant: str, operation: str, lane: str, *, max_jobs: int, max_work_s: float) -> None:
-        """Let one more job in. Raises an `admission.Limit`, counted."""
+    def check(
+        self, tenant: str, operation: str, lane: str, *, max_jobs: int, max_work_s: float, items: int = 1
+    ) -> None:
+        """Let one more job in, of so many items. Raises an `admission.Limit`, counted."""
         pool, cost_s = self._predicted(operation)
-        ask = admission.Ask(pool, lane, opaque(tenant), cost_s, max_jobs, max_work_s)
+        ask = admission.Ask(pool, lane, opaque(tenant), cost_s * items, max_jobs, max_work_s)
         try:
             admission.check(self.standing(), ask, self._limits)
         except admission.Limit as limit:

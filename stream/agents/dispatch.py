@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -47,6 +48,9 @@ PROPOSALS_WAIT_S = 20.0
 PROGRESS_WAIT_S = 20.0
 AGAIN_S = 0.5  # after the cluster did not answer
 PLACES_EVERY_S = 1.0
+BATCH_MARGIN = 4.0
+"""A lease of a batch lives for so many times what its items are predicted to take, besides the usual length."""
+LEASE_MAX_S = 86_400.0
 WANTED_S = {Lane.INTERACTIVE: 30.0, Lane.STANDARD: 600.0, Lane.BATCH: 21_600.0}
 """A result is wanted within this and its own time, from when its job first waits: the pool grows for it."""
 
@@ -137,7 +141,7 @@ class Dispatcher:
             asyncio.get_running_loop().call_later(early_s, self.ready, job_id)
             return
         operation = jobs.wanted(job)
-        cost_s = self._cost_s(operation, sizes.of(estate, job))
+        cost_s = self._cost_of(estate, job)
         work = Work(
             job=job_id,
             worker=self._worker,
@@ -150,6 +154,11 @@ class Dispatcher:
         )
         self._queue[job_id] = self._unsent[job_id] = work
         self._wake.set()
+
+    def _cost_of(self, estate: Estate, job: Job) -> float:
+        """Of all its items that are still to be made."""
+        operation = jobs.wanted(job)
+        return sum(self._cost_s(operation, size) for size in sizes.each(estate, job).values())
 
     def predicted(self, operation: str) -> tuple[str, float]:
         """(pool, seconds of one actor) of a job whose pictures are not known yet."""
@@ -283,16 +292,17 @@ class Dispatcher:
         named = Job(job.id, msgspec.structs.replace(job.head, actor=proposal.actor), job.body)
         change = Change()
         try:
-            made = jobs.outputs(estate, change, named, fence)
+            until = estate.tools.real_time() + self._lease_s(estate, job)
+            made = jobs.outputs(estate, change, named, fence, urls_until=until)
         except MayflyError as error:  # its promise came due while it waited, or an input is gone
             estate.book.discard()
             jobs.end(estate, change := Change(), job, JobState.EXPIRED, reason=error.kind)
             await estate.commit(change)
             await self._decline(proposal)
             return None
-        used = self._inputs(estate, job)
-        until = estate.tools.real_time() + estate.rules.lease_url_s
-        for asset in (*used, *made):  # the leaf is committed before the key leaves
+        used = jobs.used(estate, estate.book.job(job.id) or named)
+        told = {asset.id: asset for asset in (*(asset for _, asset in used), *made)}
+        for asset in told.values():  # the leaf is committed before the key leaves
             log_grant(estate, change, asset, Grantee.ENGINE, until)
         await estate.commit(change)
         estate.watch.bump(job.id)
@@ -312,23 +322,33 @@ class Dispatcher:
             log.info("a lease of %s may not have started: %s", proposal.actor, error.kind)
         return fence
 
-    def _inputs(self, estate: Estate, job: Job) -> list[Asset]:
+    def _lease_s(self, estate: Estate, job: Job) -> float:
+        """How long a lease's URLs live: its items are done one after the other."""
         assert job.body is not None
-        wanted = job.body.inputs if job.head.stage is Stage.DETECT else (*job.body.inputs, *job.body.features)
-        return [asset for asset_id in wanted if (asset := estate.book.asset(asset_id)) is not None]
+        usual_s = estate.rules.lease_url_s
+        if job.body.items == 1:
+            return usual_s
+        return min(usual_s + BATCH_MARGIN * self._cost_of(estate, job), max(usual_s, LEASE_MAX_S))
 
-    def _task(self, estate: Estate, job: Job, proposal: Proposal, used: list[Asset], made: list[Asset]) -> Task:
+    def _task(
+        self,
+        estate: Estate,
+        job: Job,
+        proposal: Proposal,
+        used: list[tuple[int, Asset]],
+        made: list[Asset],
+    ) -> Task:
         assert job.body is not None
         app, fence = job.head.app, job.head.fence
-        expires_s = int(estate.rules.lease_url_s)
+        expires_s = math.ceil(made[0].head.urls_until - estate.tools.real_time())
 
-        def piece(asset: Asset, url: str) -> Piece:
+        def piece(item: int, asset: Asset, url: str) -> Piece:
             key = estate.book.key(asset.head.page, asset.id)
             info = purposes.lease_info(asset.id, app, fence=fence, role=asset.head.role)
             size = asset.body.size_bytes if asset.body is not None else 0
             sealed = seal_key(key, proposal.public, info)
             key.wipe()
-            return Piece(role=asset.head.role, asset=asset.id, url=url, sealed_key=sealed, size_bytes=size)
+            return Piece(role=asset.head.role, asset=asset.id, url=url, sealed_key=sealed, size_bytes=size, item=item)
 
         return Task(
             job=job.id,
@@ -336,8 +356,8 @@ class Dispatcher:
             app=app,
             operation=jobs.wanted(job),
             offer=proposal.offer,
-            inputs=tuple(piece(a, estate.custody.get_url(a.head.object, expires_s)) for a in used),
-            outputs=tuple(piece(a, estate.custody.put_url(a.head.object, expires_s)) for a in made),
+            inputs=tuple(piece(n, a, estate.custody.get_url(a.head.object, expires_s)) for n, a in used),
+            outputs=tuple(piece(a.head.n, a, estate.custody.put_url(a.head.object, expires_s)) for a in made),
             sealed_params=seal_bytes(job.body.params, proposal.public, purposes.params_info(app, fence=fence)),
             seed=int.from_bytes(digest("seed", job.id)[:4], "big"),
             profile=job.body.profile,
@@ -353,13 +373,21 @@ class Dispatcher:
             if outcome is None:
                 return
             if job is not None and accepted:
-                size = sizes.of(estate, job)
+                size = sizes.each(estate, job)
                 await estate.commit(jobs.completed(estate, job, fence, outcome))
-                if outcome.status == "succeeded":
-                    self._learn(jobs.wanted(job), size, outcome.engine_s or outcome.seconds)
+                self._learn_of(jobs.wanted(job), size, outcome)
             await self._quietly(self._cluster.ack(actor, job_id, fence))
         finally:
             self.running -= 1
+
+    def _learn_of(self, operation: str, size: dict[int, Size], outcome: Outcome) -> None:
+        """From what succeeded, item by item."""
+        for one in outcome.items:
+            if one.output is not None and one.n in size:
+                self._learn(operation, size[one.n], one.engine_s)
+        if outcome.status == "succeeded" and not outcome.items and len(size) == 1:
+            (alone,) = size.values()
+            self._learn(operation, alone, outcome.engine_s or outcome.seconds)
 
     async def _outcome(self, estate: Estate, job_id: str, fence: int, actor: str) -> Outcome | None:
         seq = -1

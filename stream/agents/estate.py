@@ -59,6 +59,7 @@ class Rules:
     max_pixels: int = 50_000_000
     max_duration_s: float = 60.0
     max_jobs_per_subject: int = 1000
+    max_items_per_job: int = 32
     region: str = ""  # where this deployment is; empty: it does not say
 
 

@@ -8,29 +8,33 @@ commit announces the end. Whoever opens the partition finishes what is ENDING.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from stream import topics
-from stream.agents import assets, attempts, counting
+from stream.agents import assets, attempts, counting, items
 from stream.agents.book import Asset, Job, Subject
 from stream.agents.estate import Estate
+from stream.errors import MayflyError
 from stream.events.bus import (
     DetectCompleted,
     DetectRequested,
     GenerateCompleted,
     GenerateRequested,
+    ItemOutcome,
     Outcome,
     OutputFacts,
     UploadReceived,
     bus,
 )
+from stream.events.lease import SHARED
 from stream.events.rows import AssetBody, AssetState, JobBody, JobHead, JobState, Lane, Stage, SubjectBody, SubjectHead
 from stream.ids import Kind, entry_of
 from stream.ledger import Change, Outgoing
 from stream.metrics import worker as metrics
 from stream.policies import deadlines
+from stream.policies.model import Operation
 from stream.policies.vocabulary import Choice, Clock, DataClass, Features
 from stream.vault.record import open_body, seal_body
 
@@ -67,7 +71,7 @@ def create(
 ) -> Job:
     """A job that a verdict granted: its row, its key, a pending asset for each input still to come.
 
-    `slots`: a saved asset where the request names one, else None.
+    `slots`: for each input, with its role in `body.roles`, a saved asset where the request names one, else None.
     """
     policy = estate.policy(app)
     operation = policy.operation(body.operation)
@@ -82,7 +86,7 @@ def create(
     head = JobHead(app=app, state=JobState.AWAITING, created_at=now, due=line.due, page=page, lane=lane)
     inputs: list[str] = []
     waiting = False
-    for n, (slot, wanted) in enumerate(zip(slots, operation.inputs, strict=True)):
+    for n, (slot, asked) in enumerate(zip(slots, body.roles, strict=True)):
         if slot is not None:
             inputs.append(slot.id)
             continue
@@ -91,7 +95,7 @@ def create(
             estate,
             change,
             app=app,
-            data_class=wanted.data_class,
+            data_class=operation.input(asked).data_class,
             job=job_id,
             role="input",
             n=n,
@@ -105,7 +109,8 @@ def create(
             clocks=clocks,
         )
         inputs.append(made.id)
-    job = Job(job_id, head, msgspec.structs.replace(body, inputs=tuple(inputs)))
+    body = msgspec.structs.replace(body, inputs=tuple(inputs))
+    job = Job(job_id, head, msgspec.structs.replace(body, items=items.count(operation, body.roles)))
     if not waiting:  # a saved asset counts at once
         job = _queue(estate, change, job, Stage.DETECT)
     estate.book.put_job(change, job)
@@ -116,10 +121,9 @@ def create(
 def received(estate: Estate, change: Change, job: Job, asset: Asset, facts: OutputFacts) -> None:
     """All bytes of an input are in custody."""
     assert job.body is not None
-    operation = estate.policy(job.head.app).operation(job.body.operation)
-    assert operation is not None
+    operation = operation_of(estate, job)
     asset = _stored(asset, facts)
-    data_class = operation.inputs[asset.head.n].class_of(facts.media_type)
+    data_class = operation.input(items.roles(operation, job.body)[asset.head.n]).class_of(facts.media_type)
     if data_class != asset.head.data_class:
         clocks = {Clock.UPLOAD_RECEIVED: assets.started(asset)}
         asset = assets.reckon(estate, asset, clocks, data_class=data_class)
@@ -134,8 +138,7 @@ def upload_received(estate: Estate, event: UploadReceived, _sealed: bytes) -> Ch
     job = estate.book.job(event.job)
     if job is None or job.body is None or job.head.state is not JobState.AWAITING:
         return None
-    found = [estate.book.asset(asset_id) for asset_id in job.body.inputs]
-    if any(asset is None or asset.head.state is not AssetState.STORED for asset in found):
+    if not _all_there(estate, job):
         return None
     change = Change()
     estate.book.put_job(change, _queue(estate, change, job, Stage.DETECT))
@@ -143,16 +146,39 @@ def upload_received(estate: Estate, event: UploadReceived, _sealed: bytes) -> Ch
     return change
 
 
+def give_up(estate: Estate, change: Change, job: Job, lost: Collection[str]) -> bool:
+    """Of a batch that nobody works on: items whose own pictures are among `lost` give nothing, and the others go on.
+
+    False, and nothing is changed, where the job has to end: none would be left, what all share is lost, or an engine
+    has what is lost.
+    """
+    body, head = job.body, job.head
+    if body is None or body.items == 1 or head.state.ended or not (todo := open_items(estate, job)):
+        return False
+    blind = {asset.head.n for i in body.features if i in lost and (asset := estate.book.asset(i)) is not None}
+    going = {item.n: assets.Gone.kind for item in todo if body.inputs[item.n] in lost or item.n in blind}
+    if any(body.inputs[n] in lost for n in todo[0].inputs[1:]) or len(going) == len(todo):
+        return False
+    if not going:  # of items that were refused before
+        return True
+    if head.actor or head.state not in {JobState.AWAITING, JobState.QUEUED}:
+        return False
+    job = Job(job.id, msgspec.structs.replace(head, refused=head.refused | going), body)
+    if head.state is JobState.AWAITING and _all_there(estate, job):
+        job = _queue(estate, change, job, Stage.DETECT)
+    estate.book.put_job(change, job)
+    _tell(estate, change, job.id)
+    return True
+
+
 def detect_requested(estate: Estate, event: DetectRequested, _sealed: bytes) -> Change | None:
     """Agent `detect`: look for faces and poses, unless that is known of this picture, or not wanted."""
     job = estate.book.job(event.job)
     if job is None or job.body is None or job.head.state is not JobState.QUEUED or job.head.stage is not Stage.DETECT:
         return None
-    operation = estate.policy(job.head.app).operation(job.body.operation)
-    assert operation is not None
     change = Change()
     known = _features_of(estate, job)
-    if operation.features is not Features.STEP or known:
+    if operation_of(estate, job).features is not Features.STEP or known:
         body = msgspec.structs.replace(job.body, features=tuple(known))
         estate.book.put_job(change, _queue(estate, change, Job(job.id, job.head, body), Stage.GENERATE))
         _tell(estate, change, job.id)
@@ -172,49 +198,51 @@ def generate_requested(estate: Estate, event: GenerateRequested, _sealed: bytes)
 # -- attempts ----------------------------------------------------------------------------------------------------
 
 
-def outputs(estate: Estate, change: Change, job: Job, fence: int) -> list[Asset]:
-    """Pending assets for what an attempt will make, rows before objects."""
+def outputs(estate: Estate, change: Change, job: Job, fence: int, *, urls_until: float | None = None) -> list[Asset]:
+    """Pending assets for what an attempt will make, rows before objects: one for each item that is open.
+
+    An item of which something has gone, or would come due before it could be used, is refused; where none is left,
+    that is raised. `urls_until`: real time; a lease's usual length from now, if it is not said.
+    """
     assert job.body is not None
-    policy = estate.policy(job.head.app)
-    operation = policy.operation(job.body.operation)
-    assert operation is not None
-    used = [asset for asset_id in job.body.inputs if (asset := estate.book.asset(asset_id)) is not None]
-    if not used:
-        raise assets.Gone("expected an input to work on: all of them have gone")
-    clocks = {Clock.UPLOAD_RECEIVED: min(assets.started(asset) for asset in used)}  # R10, R4
-    # R11: a picture without a face keeps the deadline it was given as if it had one, and so does what is made of it.
-    has_face = True if any(asset.body is not None and asset.body.has_face for asset in used) else None
-    made_of = {asset.head.data_class for asset in used}
-    classes = (DataClass.FACE_FEATURE,) if job.head.stage is Stage.DETECT else operation.makes(made_of)
-    role = "feature" if job.head.stage is Stage.DETECT else "result"
+    if urls_until is None:
+        urls_until = estate.tools.real_time() + estate.rules.lease_url_s
     made: list[Asset] = []
-    for n, data_class in enumerate(classes):
-        body = AssetBody(
-            tenant=job.body.tenant,
-            subject=job.body.subject,
-            salt=assets.salt(),
-            choice=job.body.choice,
-            has_face=has_face,
-            consents=job.body.consents,
-        )
-        asset, _ = assets.make(
-            estate,
-            change,
-            app=job.head.app,
-            data_class=data_class,
-            job=job.id,
-            role=role,
-            n=n,
-            body=body,
-            clocks=clocks,
-            urls_until=estate.tools.real_time() + estate.rules.lease_url_s,
-        )
-        made.append(asset)
-    ids = tuple(asset.id for asset in made)
-    body_now = _making(job, ids)
-    head = msgspec.structs.replace(job.head, state=JobState.LEASED, fence=fence)
+    refused: dict[int, str] = {}
+    error: MayflyError = assets.Gone("expected an item to work on: all of them have gone")
+    for item in open_items(estate, job):
+        try:
+            made += _outputs(estate, change, job, item, urls_until)
+        except (assets.Gone, assets.TooShort) as why:
+            refused[item.n], error = why.kind, why
+    if not made:
+        raise error
+    body_now = _making(job, tuple(asset.id for asset in made))
+    head = msgspec.structs.replace(job.head, state=JobState.LEASED, fence=fence, refused=job.head.refused | refused)
     estate.book.put_job(change, Job(job.id, head, body_now))
     return made
+
+
+def used(estate: Estate, job: Job) -> list[tuple[int, Asset]]:
+    """(item, asset) of all that an attempt at the present stage is given: own inputs, what items share, features.
+
+    An engine takes them in this order. Whose faces are looked for is whose picture is given, and nothing else.
+    """
+    assert job.body is not None
+    body, todo = job.body, open_items(estate, job)
+    detects = job.head.stage is Stage.DETECT
+    features = () if detects else body.features
+    if body.items == 1:
+        (item,) = todo
+        numbers = item.inputs[: len(operation_of(estate, job).required)] if detects else item.inputs
+        ids = [(item.n, asset_id) for asset_id in (*(body.inputs[n] for n in numbers), *features)]
+        return [(n, asset) for n, asset_id in ids if (asset := estate.book.asset(asset_id)) is not None]
+    shared = () if detects else todo[0].inputs[1:]
+    ids = [(item.n, body.inputs[item.n]) for item in todo] + [(SHARED, body.inputs[n]) for n in shared]
+    found = [(n, asset) for n, asset_id in ids if (asset := estate.book.asset(asset_id)) is not None]
+    numbers_left = {item.n for item in todo}
+    seen = [asset for asset_id in features if (asset := estate.book.asset(asset_id)) is not None]
+    return found + [(asset.head.n, asset) for asset in seen if asset.head.n in numbers_left]
 
 
 def completed(estate: Estate, job: Job, fence: int, outcome: Outcome) -> Change:
@@ -239,10 +267,14 @@ def attempt_completed(estate: Estate, event: Completed, sealed: bytes) -> Change
     key = estate.book.key(job.head.page, job.id)
     outcome = msgspec.msgpack.decode(open_body(key, sealed, job.id.encode()), type=Outcome)
     change = Change()
-    if outcome.status == "succeeded":
-        _accept(estate, change, job, outcome)
-    else:
+    told = items.told(open_items(estate, job), outcome)
+    passing = items.passing(told, wiped=outcome.wiped)
+    if not told:
         failed(estate, change, job, outcome)
+    elif passing is not None and isinstance(_following(estate, job, passing), attempts.Again):
+        failed(estate, change, job, passing)
+    else:
+        _accept(estate, change, job, told, wiped=outcome.wiped)
     return change
 
 
@@ -252,15 +284,13 @@ def failed(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
     gone = [asset for asset_id in _made(job) if (asset := estate.book.asset(asset_id)) is not None]
     if outcome.wiped:
         gone = [let_go(asset) for asset in gone]
-    profiles = estate.tools.profiles.get(wanted(job), ())
-    following = attempts.after(job.body, outcome, pauses_s=estate.rules.retry_after_s, profiles=profiles)
+    following = _following(estate, job, outcome)
     body = msgspec.structs.replace(_making(job, ()), attempts=following.attempts)
     job = Job(job.id, msgspec.structs.replace(job.head, actor=""), body)
     assets.forget(estate, change, gone, "attempt")
     if isinstance(following, attempts.Over):
-        if outcome.kind == "permanent" or following.reason == attempts.CRASHES:
-            refused = metrics.INPUTS_REFUSED.labels(job.head.app, following.reason)
-            change.then.append(lambda _: refused.inc())
+        if outcome.kind == items.LASTING or following.reason == attempts.CRASHES:
+            _count_refused(change, job, following.reason)
         end(estate, change, job, JobState.FAILED, reason=following.reason)
     else:
         head = msgspec.structs.replace(job.head, state=JobState.QUEUED, not_before=estate.now() + following.wait_s)
@@ -340,8 +370,12 @@ def again(estate: Estate, change: Change, job: Job) -> Job:
     """Begin an ended job anew, whose inputs live: its attempts count from nothing, and deadlines stay what they are."""
     assert job.body is not None
     found = [estate.book.asset(asset_id) for asset_id in job.body.features]
-    features = tuple(asset.id for asset in found if asset is not None and asset.head.state is AssetState.STORED)
-    head = msgspec.structs.replace(job.head, ended_at=0.0, reason="", not_before=0.0)
+    known = [asset for asset in found if asset is not None and asset.head.state is AssetState.STORED]
+    if len(known) < job.body.items:  # of some only: all are looked at again
+        assets.forget(estate, change, [asset for asset in known if asset.head.job == job.id], "attempt")
+        known = []
+    features = tuple(asset.id for asset in known)
+    head = msgspec.structs.replace(job.head, ended_at=0.0, reason="", not_before=0.0, refused={})
     body = msgspec.structs.replace(job.body, attempts=0, crashes=0, profile="", features=features, results=())
     job = _queue(estate, change, Job(job.id, head, body), Stage.GENERATE if features else Stage.DETECT)
     estate.book.put_job(change, job)
@@ -358,6 +392,8 @@ def fate(estate: Estate, job: Job, state: JobState) -> tuple[list[Asset], list[A
         clocks = {Clock.UPLOAD_RECEIVED: assets.started(asset), Clock.JOB_ENDED: now}
         if state is JobState.SUCCEEDED:
             clocks[Clock.GENERATION_COMPLETED] = now
+            if asset.head.role == "input" and asset.head.n in job.head.refused:  # both promises hold, R1
+                clocks[Clock.PROCESSING_FAILED] = now
         elif state is JobState.FAILED:  # a policy may give failure a clock of its own (R8)
             clocks[Clock.PROCESSING_FAILED] = now
         useless = asset.head.state is not AssetState.STORED or (
@@ -376,6 +412,20 @@ def resettle(estate: Estate, change: Change, job_ids: Iterable[str]) -> None:
         job = estate.book.job(job_id)
         if job is not None and job.head.state.ended and job.body is not None:
             settle(estate, change, job)
+
+
+def operation_of(estate: Estate, job: Job) -> Operation:
+    """The policy's."""
+    assert job.body is not None
+    operation = estate.policy(job.head.app).operation(job.body.operation)
+    assert operation is not None
+    return operation
+
+
+def open_items(estate: Estate, job: Job) -> tuple[items.Item, ...]:
+    """Those of the job that may still give something."""
+    assert job.body is not None
+    return items.open_(operation_of(estate, job), job.body, job.head.refused)
 
 
 def wanted(job: Job) -> str:
@@ -401,33 +451,103 @@ def _making(job: Job, ids: tuple[str, ...]) -> JobBody:
     return msgspec.structs.replace(job.body, results=ids)
 
 
-def _accept(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
+def _all_there(estate: Estate, job: Job) -> bool:
+    """Every input of what is still to be made."""
     assert job.body is not None
-    made = _made(job)
-    facts = {output.role: output for output in outcome.outputs}
-    for n, asset_id in enumerate(made):
-        asset = estate.book.asset(asset_id)
-        output = facts.get(asset.head.role if asset else "") or (
-            outcome.outputs[n] if n < len(outcome.outputs) else None
+    found = [estate.book.asset(job.body.inputs[n]) for item in open_items(estate, job) for n in item.inputs]
+    return all(asset is not None and asset.head.state is AssetState.STORED for asset in found)
+
+
+def _outputs(estate: Estate, change: Change, job: Job, item: items.Item, urls_until: float) -> list[Asset]:
+    """What is to be made of one item. Raises Gone, TooShort."""
+    assert job.body is not None
+    found = [estate.book.asset(job.body.inputs[n]) for n in item.inputs]
+    used = [asset for asset in found if asset is not None and asset.head.state is AssetState.STORED]
+    if len(used) < len(found):
+        raise assets.Gone("expected all inputs of an item to be there: one of them has gone")
+    clocks = {Clock.UPLOAD_RECEIVED: min(assets.started(asset) for asset in used)}  # R10, R4
+    # R11: a picture without a face keeps the deadline it was given as if it had one, and so does what is made of it.
+    has_face = True if any(asset.body is not None and asset.body.has_face for asset in used) else None
+    made_of = {asset.head.data_class for asset in used}
+    detects = job.head.stage is Stage.DETECT
+    classes = (DataClass.FACE_FEATURE,) if detects else operation_of(estate, job).makes(made_of)
+    made: list[Asset] = []
+    for data_class in classes:
+        body = AssetBody(
+            tenant=job.body.tenant,
+            subject=job.body.subject,
+            salt=assets.salt(),
+            choice=job.body.choice,
+            has_face=has_face,
+            consents=job.body.consents,
         )
-        if asset is not None and output is not None:
-            estate.book.put_asset(change, _stored(let_go(asset), output))
-    body = msgspec.structs.replace(job.body, facts=job.body.facts | outcome.facts)
-    job = Job(job.id, msgspec.structs.replace(job.head, actor=""), body)
-    if job.head.stage is Stage.DETECT:
+        asset, _ = assets.make(
+            estate,
+            change,
+            app=job.head.app,
+            data_class=data_class,
+            job=job.id,
+            role="feature" if detects else "result",
+            n=item.n,
+            body=body,
+            clocks=clocks,
+            urls_until=urls_until,
+        )
+        made.append(asset)
+    return made
+
+
+def _following(estate: Estate, job: Job, outcome: Outcome) -> attempts.Again | attempts.Over:
+    assert job.body is not None
+    profiles = estate.tools.profiles.get(wanted(job), ())
+    return attempts.after(job.body, outcome, pauses_s=estate.rules.retry_after_s, profiles=profiles)
+
+
+def _accept(estate: Estate, change: Change, job: Job, told: Mapping[int, ItemOutcome], *, wiped: bool) -> None:
+    """What was made is kept, item by item; what was to be made of the others is forgotten in the same commit."""
+    assert job.body is not None
+    pending = {asset.head.n: asset for asset_id in _made(job) if (asset := estate.book.asset(asset_id)) is not None}
+    made: dict[int, str] = {}
+    for n, one in told.items():
+        asset = pending.get(n)
+        if one.output is not None and asset is not None and asset.head.state is AssetState.PENDING:
+            made[n] = estate.book.put_asset(change, _stored(let_go(pending.pop(n)), one.output)).id
+    vain = [let_go(asset) if wiped else asset for asset in pending.values()]
+    assets.forget(estate, change, vain, "attempt")
+    refused = {n: assets.Gone.kind for n in told if n not in made} | items.refused(told)
+    for n, kind in refused.items():
+        if told[n].kind == items.LASTING:
+            _count_refused(change, job, kind)
+    head = msgspec.structs.replace(job.head, actor="", refused=job.head.refused | refused)
+    body = msgspec.structs.replace(
+        _making(job, tuple(made.values())), facts=job.body.facts | items.facts(told.values())
+    )
+    job = Job(job.id, head, body)
+    if not made:
+        end(estate, change, job, JobState.FAILED, reason=next(iter(refused.values())))
+    elif job.head.stage is Stage.DETECT:
         job = Job(job.id, job.head, msgspec.structs.replace(body, profile=""))  # what that was is another engine's
-        _examined(estate, change, job, has_face=outcome.facts.get("faces", 0) > 0)
+        for item in open_items(estate, job):
+            _examined(estate, change, job, item, has_face=told[item.n].facts.get("faces", 0) > 0)
         estate.book.put_job(change, _queue(estate, change, job, Stage.GENERATE))
         _tell(estate, change, job.id)
     else:
         end(estate, change, job, JobState.SUCCEEDED)
 
 
-def _examined(estate: Estate, change: Change, job: Job, *, has_face: bool) -> None:
-    """R11: presumed until now. A face makes the picture facial data; none lets no promise grow longer."""
+def _count_refused(change: Change, job: Job, kind: str) -> None:
+    refused = metrics.INPUTS_REFUSED.labels(job.head.app, kind)
+    change.then.append(lambda _: refused.inc())
+
+
+def _examined(estate: Estate, change: Change, job: Job, item: items.Item, *, has_face: bool) -> None:
+    """R11: presumed until now. A face makes the picture facial data; none lets no promise grow longer.
+
+    What all items share was not looked at: it stays presumed to hold one.
+    """
     assert job.body is not None
-    for asset_id in job.body.inputs:
-        asset = estate.book.asset(asset_id)
+    for n in item.inputs[: len(operation_of(estate, job).required)]:
+        asset = estate.book.asset(job.body.inputs[n])
         if asset is None or asset.body is None or asset.body.has_face is not None:
             continue
         seen = Asset(asset.id, asset.head, msgspec.structs.replace(asset.body, has_face=has_face))
@@ -442,16 +562,21 @@ def _examined(estate: Estate, change: Change, job: Job, *, has_face: bool) -> No
 def _features_of(estate: Estate, job: Job) -> list[str]:
     """Features that an earlier job found in the same picture and that still live: detection is once per asset."""
     assert job.body is not None
-    if job.body.choice != Choice.SAVE or len(job.body.inputs) != 1:
+    operation = operation_of(estate, job)
+    if job.body.choice != Choice.SAVE or len(operation.required) > 1 or job.body.items > 1:
         return []
-    source = estate.book.asset(job.body.inputs[0])
-    maker = estate.book.job(source.head.job) if source is not None and source.head.job != job.id else None
+    (item,) = items.of(operation, job.body)
+    source = estate.book.asset(job.body.inputs[item.n])
+    if source is None or source.head.job == job.id or source.head.role != "input":
+        return []
+    maker = estate.book.job(source.head.job)
     if maker is None or maker.body is None:
         return []
     return [
         asset_id
         for asset_id in maker.body.features
         if (asset := estate.book.asset(asset_id)) is not None
+        and asset.head.n == source.head.n
         and asset.head.state is AssetState.STORED
         and asset.body is not None
     ]

@@ -20,6 +20,7 @@ from stream.agents import (
     ending,
     holds,
     incidents,
+    items,
     jobs,
     leaving,
     parked,
@@ -165,16 +166,25 @@ async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
             n_inputs=len(ask.inputs),
             params=frozenset(msgspec.json.decode(ask.params, type=dict[str, Any])),
             reuse=any(slot.asset for slot in ask.inputs),
+            roles=tuple(slot.role for slot in ask.inputs),
         ),
         consents=consents.standing(policy, subject),
         available=estate.tools.available,
         quota=verdict.Quota(used=_unfinished(estate, who), limit=estate.rules.max_jobs_per_subject),
         age=age,
         region=estate.rules.region,
+        max_items=estate.rules.max_items_per_job,
     )
     if isinstance(decision, verdict.Refused):
         raise RefusedByVerdict(decision)
-    estate.tools.crowd.check(ask.tenant, ask.operation, ask.lane, max_jobs=ask.max_jobs, max_work_s=ask.max_work_s)
+    estate.tools.crowd.check(
+        ask.tenant,
+        ask.operation,
+        ask.lane,
+        items=items.count(decision.operation, decision.roles),
+        max_jobs=ask.max_jobs,
+        max_work_s=ask.max_work_s,
+    )
     slots = [_saved(estate, ask, who, slot.asset) if slot.asset else None for slot in ask.inputs]
     change = Change()
     owner = jobs.subject(estate, change, tenant=ask.tenant, app=ask.app, name=ask.subject)
@@ -188,6 +198,7 @@ async def submit(estate: Estate, ask: api.Submit) -> api.JobView:
         idempotency=key,
         fingerprint=ask.fingerprint,
         consents=decision.operation.consents,
+        roles=decision.roles,
     )
     job = jobs.create(estate, change, app=ask.app, body=body, slots=slots, lane=ask.lane)
     await estate.commit(change)
@@ -238,6 +249,8 @@ async def grant_write(estate: Estate, ask: api.GrantWrite) -> api.WriteTicket:
         raise NoSuchInput(f"expected the number of an input, from 0 to {len(job.body.inputs) - 1}")
     if (job.head.ending or job.head.state) in _IN_VAIN:
         raise assets.Gone("this job has ended, and takes no input any more")
+    if ask.n in job.head.refused:
+        raise assets.Gone("this input was erased, and its item given up: the others go on without it")
     if job.body is None or job.head.state is not JobState.AWAITING:
         raise AlreadyUploaded("this job waits for no input any more: ask for its status")
     asset = estate.book.asset(job.body.inputs[ask.n])
@@ -248,9 +261,8 @@ async def grant_write(estate: Estate, ask: api.GrantWrite) -> api.WriteTicket:
     if asset.head.state is not AssetState.PENDING:
         raise AlreadyUploaded("this input is there already: a job's input is written once; ask for the job's status")
     rules = estate.rules
-    operation = estate.policy(ask.app).operation(job.body.operation)
-    assert operation is not None
-    kinds = operation.inputs[ask.n].accepts
+    operation = jobs.operation_of(estate, job)
+    kinds = operation.input(items.roles(operation, job.body)[ask.n]).accepts
     accept = (*(IMAGES if MediaKind.IMAGE in kinds else ()), *(VIDEOS if MediaKind.VIDEO in kinds else ()))
     max_bytes = max(
         rules.max_image_bytes if MediaKind.IMAGE in kinds else 0,

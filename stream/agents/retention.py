@@ -110,9 +110,9 @@ def expire_due(estate: Estate, event: ExpireDue, _sealed: bytes) -> Change:
         if (job := estate.book.job(job_id)) is not None and job.body is not None
     ]
     held = {asset.id for asset in found if estate.grants.held(asset.id)}
-    for job in users:  # R8: a deadline that arrives while a job waits or runs ends that job
+    for job in users:  # R8: a deadline that arrives while a job waits or runs ends that job, or that item of a batch
         held |= ids & {*job.body.inputs, *job.body.features, *job.body.results} if job.body else set()
-        if job.head.state is not JobState.ENDING:
+        if job.head.state is not JobState.ENDING and not jobs.give_up(estate, change, job, ids):
             jobs.begin_end(estate, change, job, JobState.EXPIRED, cause=event.cause, everything=False)
     free = [asset for asset in found if asset.id not in held]
     assets.forget(estate, change, free, event.cause)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from stream.agents import api_operator as api
-from stream.agents import consents, ending, jobs, operators
+from stream.agents import consents, ending, items, jobs, operators
 from stream.agents.book import Job
 from stream.agents.estate import Estate
 from stream.agents.slices import Slices
@@ -182,6 +182,7 @@ def _granted(estate: Estate, job: Job) -> None:
     assert job.body is not None
     ending.check(estate.tools, job.head.app)
     policy = estate.policy(job.head.app)
+    operation = policy.operation(job.body.operation)
     subject = estate.book.subject(job.body.subject)
     inputs = [asset for asset_id in job.body.inputs if (asset := estate.book.asset(asset_id)) is not None]
     decision = verdict.decide(
@@ -192,11 +193,13 @@ def _granted(estate: Estate, job: Job) -> None:
             n_inputs=len(inputs),
             params=frozenset(msgspec.json.decode(job.body.params, type=dict[str, Any])),
             reuse=any(asset.head.job != job.id for asset in inputs),
+            roles=items.roles(operation, job.body) if operation is not None else (),
         ),
         consents=consents.standing(policy, subject),
         available=estate.tools.available,
         age=subject.body.age if subject is not None else "",
         region=estate.rules.region,
+        max_items=job.body.items,
     )
     if isinstance(decision, verdict.Refused):
         raise Refused(decision)

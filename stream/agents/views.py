@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.agents import api
+from stream.agents import api, items
 from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
 from stream.events.rows import AssetState, JobState
@@ -70,7 +70,35 @@ def job_view(estate: Estate, job: Job) -> api.JobView:
         now=estate.now(),
         advice=_advice(estate, job),
         profile=job.body.profile if job.body is not None else "",
+        items=item_views(estate, job, state),
     )
+
+
+def item_views(estate: Estate, job: Job, state: JobState) -> tuple[api.ItemView, ...]:
+    """What has become of each item; of a content-free job, those that gave nothing."""
+    refused, body = job.head.refused, job.body
+    operation = estate.policy(job.head.app).operation(body.operation) if body is not None else None
+    if body is None or operation is None:
+        return tuple(api.ItemView(n, JobState.FAILED.value, reason) for n, reason in sorted(refused.items()))
+    results: dict[int, str] = {}
+    if state is JobState.SUCCEEDED:
+        found = [asset for asset_id in body.results if (asset := estate.book.asset(asset_id)) is not None]
+        results = {asset.head.n: asset.id for asset in found}
+    views: list[api.ItemView] = []
+    for item in items.of(operation, body):
+        if item.n in refused:
+            views.append(api.ItemView(item.n, JobState.FAILED.value, refused[item.n]))
+            continue
+        there = state is JobState.AWAITING and all(_is_there(estate, body.inputs[n]) for n in item.inputs)
+        own = JobState.QUEUED if there else state
+        reason = job.head.reason if own is JobState.FAILED else ""
+        views.append(api.ItemView(item.n, own.value, reason, results.get(item.n, "")))
+    return tuple(views)
+
+
+def _is_there(estate: Estate, asset_id: str) -> bool:
+    asset = estate.book.asset(asset_id)
+    return asset is not None and asset.head.state is AssetState.STORED
 
 
 def _advice(estate: Estate, job: Job) -> str:

@@ -71,6 +71,17 @@ class OutputFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     frames: int = 0
 
 
+class ItemOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one item of a batch: an output, or the kind and reason of its failure, as of an Outcome's."""
+
+    n: int  # of the input that makes it an item
+    output: OutputFacts | None = None
+    kind: str = ""
+    reason: str = ""
+    facts: dict[str, float] = {}
+    engine_s: float = 0.0
+
+
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """How an attempt ended. `status`: succeeded | failed | cancelled. `kind`: transient | resource | permanent."""
 
@@ -82,6 +93,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds: float = 0.0
     wiped: bool = False
     engine_s: float = 0.0  # of `seconds`, those in which the engine ran: what the attempt took from its actor
+    items: tuple[ItemOutcome, ...] = ()  # of a batch, whose `outputs` are here
 
 
 Event = (

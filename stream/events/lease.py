@@ -31,6 +31,9 @@ class Size(msgspec.Struct, frozen=True):
 
 UNKNOWN_SIZE = Size()
 
+SHARED = -1
+"""The item of a piece that all items of a batch use."""
+
 
 class Work(msgspec.Struct, frozen=True):
     """A job that wants an actor. Soft state: the ledger is the truth, and a worker submits it again at need."""
@@ -62,6 +65,7 @@ class Piece(msgspec.Struct, frozen=True):
     url: str
     sealed_key: bytes
     size_bytes: int = 0
+    item: int = 0  # of a batch: whose it is
 
 
 class Task(msgspec.Struct, frozen=True):

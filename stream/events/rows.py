@@ -71,6 +71,7 @@ class JobHead(msgspec.Struct, frozen=True, tag="job", omit_defaults=True):
     reason: str = ""  # stable kind of a failure; never text from a user
     not_before: float = 0.0  # a failed attempt is tried again from then on
     lane: Lane = Lane.INTERACTIVE
+    refused: dict[int, str] = {}  # item, by its input's number → stable kind of why it gave nothing; like `reason`
 
 
 class JobBody(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -91,6 +92,8 @@ class JobBody(msgspec.Struct, frozen=True, omit_defaults=True):
     consents: tuple[str, ...] | None = None  # purposes that it needed; None: begun before that was written down
     crashes: int = 0  # attempts that took their actor down
     profile: str = ""  # of the present stage's attempts: a smaller one than usual, after an out-of-memory
+    roles: tuple[str, ...] = ()  # of the inputs; empty: those of the operation, in its order
+    items: int = 1  # things to make, each of an input of its own: more than one is a batch
 
 
 class AssetHead(msgspec.Struct, frozen=True, tag="asset", omit_defaults=True):

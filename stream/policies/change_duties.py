@@ -77,6 +77,7 @@ def _right(one: Right) -> str:
 def _operation(one: Operation) -> str:
     takes = _joined(
         f"{slot.data_class}{f' or {slot.video_class}' if slot.video_class else ''} of {'/'.join(slot.accepts)}"
+        + (" if sent" if slot.optional else "")
         for slot in one.inputs
     )
     features = "" if one.features is Features.NONE else f"; features: {one.features}"

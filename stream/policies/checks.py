@@ -134,6 +134,8 @@ def operations(policy: Policy) -> Iterator[Finding]:
                 )
         if not one.inputs or len({slot.role for slot in one.inputs}) < len(one.inputs):
             yield "operation", index, "inputs", "expected one input or more, each with a role of its own"
+        elif not one.required or one.inputs[: len(one.required)] != one.required:
+            yield "operation", index, "inputs", "expected what it needs first, and then what is optional"
         if any(slot.video_class is not None and MediaKind.VIDEO not in slot.accepts for slot in one.inputs):
             yield "operation", index, "inputs", 'a video_class is of videos: say accepts = ["image", "video"]'
         for data_class in one.outputs:

@@ -62,12 +62,13 @@ class Promise(msgspec.Struct, frozen=True):
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One thing that an operation takes."""
+    """One thing that an operation takes. `optional`: it does without; in a batch all items share the one that came."""
 
     role: str
     accepts: tuple[MediaKind, ...]
     data_class: DataClass = msgspec.field(name="class")
     video_class: DataClass | None = None  # of what turns out to be a video; results are then videos too
+    optional: bool = False
 
     def class_of(self, media_type: str) -> DataClass:
         """What an upload of this media type is."""
@@ -86,6 +87,15 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     features: Features = Features.NONE
     runs: Place = Place.SERVER
     reading: str = ""
+
+    @property
+    def required(self) -> tuple[Input, ...]:
+        """What it does not do without. Where that is one thing, many of it are a batch."""
+        return tuple(one for one in self.inputs if not one.optional)
+
+    def input(self, role: str) -> Input:
+        """The input of this role, which the operation has."""
+        return next(one for one in self.inputs if one.role == role)
 
     @property
     def classes(self) -> tuple[DataClass, ...]:

@@ -65,6 +65,13 @@ class WrongInputs(Refusal):
     status: ClassVar[int] = 422
 
 
+class TooManyItems(Refusal):
+    """More pictures than one job may have."""
+
+    kind: ClassVar[str] = "too-many-items"
+    status: ClassVar[int] = 413
+
+
 class NoReuse(Refusal):
     """The policy has each picture sent again for each use: none that is here serves another job."""
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from stream.policies import ages
+from stream.policies import ages, inputs
 from stream.policies.checks import suggest
 from stream.policies.model import Consent, Operation, Policy
 from stream.policies.obligations import DutyName
@@ -40,7 +40,8 @@ from stream.policies.vocabulary import Choice, Place
 class JobRequest(msgspec.Struct, frozen=True):
     """What of a request the policy judges. `params`: the names only; values are nobody's business here.
 
-    `reuse`: whether an input is a picture that is already here.
+    `reuse`: whether an input is a picture that is already here. `roles`: those of the inputs, in order, '' where an
+    input names none; none at all: of as many inputs, none does.
     """
 
     operation: str
@@ -48,6 +49,7 @@ class JobRequest(msgspec.Struct, frozen=True):
     n_inputs: int
     params: frozenset[str] = frozenset()
     reuse: bool = False
+    roles: tuple[str, ...] = ()
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -59,11 +61,12 @@ class Quota(msgspec.Struct, frozen=True):
 
 
 class Granted(msgspec.Struct, frozen=True, tag="granted"):
-    """Begin. `policy_hash` goes into the job's receipts (R16)."""
+    """Begin. `policy_hash` goes into the job's receipts (R16). `roles`: of the inputs, in the order of the request."""
 
     operation: Operation
     choice: Choice
     policy_hash: str
+    roles: tuple[str, ...] = ()
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -89,16 +92,18 @@ def decide(
     quota: Quota | None = None,
     age: str = "",
     region: str = "",
+    max_items: int = 1,
 ) -> Granted | Refused:
     """The verdict. `consents`: (purpose, version) of those that stand for this subject (`consents.standing`).
 
     `age`: the subject's band, empty where none is known. `region`: where this deployment is, empty if it does not say.
+    `max_items`: pictures that one job may have, where its operation takes one.
     """
     try:
         operation = _offered(policy, request)
         at_home(policy, region)
         _available(operation, available)
-        _inputs(policy, operation, request)
+        roles = _inputs(policy, operation, request, max_items)
         _params(operation, request, available[operation.name])
         choice = _choice(policy, request)
         _age(policy, age)
@@ -106,7 +111,7 @@ def decide(
         _quota(quota)
     except Refusal as refusal:
         return Refused(refusal.kind, refusal.status, refusal.clause, str(refusal), refusal.retry_after_s)
-    return Granted(operation, choice, policy.hash)
+    return Granted(operation, choice, policy.hash, roles)
 
 
 def decide_render(
@@ -124,9 +129,9 @@ def decide_render(
         )
     at_home(policy, region)
     _available(offered, available)
-    if len(offered.inputs) != 1:
+    if len(offered.required) != 1:
         raise WrongInputs(
-            f"{offered.name} takes {len(offered.inputs)} inputs together, and here each picture is one of its own",
+            f"{offered.name} takes {len(offered.required)} inputs together, and here each picture is one of its own",
             offered.clause,
         )
     request = JobRequest(operation, choice="", n_inputs=1, params=frozenset(params))
@@ -193,16 +198,12 @@ def _available(operation: Operation, available: Available) -> None:
         )
 
 
-def _inputs(policy: Policy, operation: Operation, request: JobRequest) -> None:
-    if request.n_inputs != len(operation.inputs):
-        wanted = ", ".join(f"{one.role} ({' or '.join(one.accepts)})" for one in operation.inputs)
-        raise WrongInputs(
-            f"expected {len(operation.inputs)} inputs for {operation.name}: {wanted}; got {request.n_inputs}",
-            operation.clause,
-        )
+def _inputs(policy: Policy, operation: Operation, request: JobRequest, max_items: int) -> tuple[str, ...]:
+    roles = inputs.assigned(operation, request.roles or ("",) * request.n_inputs, max_items=max_items)
     again = policy.duty(DutyName.NO_REUSE)
     if request.reuse and again is not None:
         raise NoReuse(f"{policy.app} has each picture sent again for each use: upload it to this job", again.clause)
+    return roles
 
 
 def _params(operation: Operation, request: JobRequest, known: Collection[str]) -> None:

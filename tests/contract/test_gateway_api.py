@@ -33,6 +33,7 @@ import pytest_asyncio
 
 from services import tls
 from services.gateway import tenant_topic
+from services.gateway.bodies import MAX_INPUTS
 from services.gateway.tenants import Limits, Tenant
 from services.local.ports import free_ports
 from services.local.stack import LocalStack
@@ -448,7 +449,7 @@ class GatewayApi:
     async def test_no_such_input(self, caller: Caller) -> None:
         job = await caller.job()
         refused(await caller.upload(job["id"], a_picture(), n=1), 404, "no-such-input")
-        refused(await caller.upload(job["id"], a_picture(), n=99), 400, "bad-name")
+        refused(await caller.upload(job["id"], a_picture(), n=MAX_INPUTS), 400, "bad-name")
 
     async def test_receipts_are_found_by_leaf(self, caller: Caller) -> None:
         _, asset = await caller.stored(a_picture())

@@ -58,8 +58,8 @@ class Client(httpx.AsyncClient):
         body = {"subject": subject, "operation": "noop", "choice": "save", "inputs": [{}]} | changes
         return await self.post(f"/v1/{self.app}/jobs", json=body, headers=headers)
 
-    async def upload(self, job: str, content: bytes | None = None) -> httpx.Response:
-        return await self.put(f"/v1/{self.app}/jobs/{job}/inputs/0", content=content or a_picture())
+    async def upload(self, job: str, content: bytes | None = None, n: int = 0) -> httpx.Response:
+        return await self.put(f"/v1/{self.app}/jobs/{job}/inputs/{n}", content=content or a_picture())
 
     async def begin(self, subject: str = "", **changes: Any) -> dict[str, Any]:
         """A job with its input uploaded."""

@@ -67,9 +67,11 @@ async def attempted(desk: Desk, costs: LearntCosts, outcome: Outcome) -> None:
 
 async def test_size_is_what_intake_found_and_the_request_asks(desk: Desk) -> None:
     job = await desk.submit(params=b'{"steps":12}')
-    assert sizes.of(desk.estate, job) == Size(UNKNOWN_SIZE.megapixels, 1, 1)  # no input is there, nothing is asked yet
+    assert sizes.each(desk.estate, job) == {
+        0: Size(UNKNOWN_SIZE.megapixels, 1, 1)
+    }  # no input is there, nothing is asked yet
     job = await desk.uploaded(params=b'{"steps":12}')
-    assert sizes.of(desk.estate, job) == Size(MEGAPIXELS, 1, 12)
+    assert sizes.each(desk.estate, job) == {0: Size(MEGAPIXELS, 1, 12)}
 
 
 @pytest.mark.parametrize("params", [b"", b"{}", b"nonsense", b'{"steps":"8"}', b'{"steps":0}', b'{"steps":1e9}', b"[]"])

@@ -17,8 +17,8 @@ def submit(**changes):
 
 
 def test_slots_are_uploads_or_saved_assets():
-    told = submit(inputs=[{}, {"asset": "ast_x"}])
-    assert [slot.asset for slot in told.slots()] == ["", "ast_x"]
+    told = submit(inputs=[{}, {"asset": "ast_x"}, {"role": "garment"}])
+    assert [(slot.asset, slot.role) for slot in told.slots()] == [("", ""), ("ast_x", ""), ("", "garment")]
 
 
 @given(st.text(min_size=1, max_size=40))
@@ -66,6 +66,7 @@ def test_every_part_of_a_request_is_in_its_fingerprint():
         submit(operation="ai_dance"),
         submit(choice="save"),
         submit(inputs=[{}, {}]),
+        submit(inputs=[{}, {"role": "garment"}]),
         submit(inputs=[{"asset": "ast_x"}]),
         submit(params={"a": 1}),
         submit(lane="batch"),

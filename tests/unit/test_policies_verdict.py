@@ -27,7 +27,7 @@ def ask(operation="stylization", choice="save", n_inputs=1, params=(), **options
 @pytest.mark.parametrize(("choice", "meant"), [("save", Choice.SAVE), ("discard", Choice.DISCARD), ("", Choice.NONE)])
 def test_granted(choice, meant):
     got = ask(choice=choice, params=["style"], quota=Quota(2, 3))
-    assert got == Granted(GENZO.operation("stylization"), meant, GENZO.hash)
+    assert got == Granted(GENZO.operation("stylization"), meant, GENZO.hash, ("photo",))
 
 
 @pytest.mark.parametrize(
