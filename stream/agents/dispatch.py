@@ -48,6 +48,7 @@ PROPOSALS_WAIT_S = 20.0
 PROGRESS_WAIT_S = 20.0
 AGAIN_S = 0.5  # after the cluster did not answer
 PLACES_EVERY_S = 1.0
+NO_PARAMS = b"{}"
 BATCH_MARGIN = 4.0
 """A lease of a batch lives for so many times what its items are predicted to take, besides the usual length."""
 LEASE_MAX_S = 86_400.0
@@ -340,6 +341,7 @@ class Dispatcher:
     ) -> Task:
         assert job.body is not None
         app, fence = job.head.app, job.head.fence
+        params = NO_PARAMS if job.head.stage is Stage.DETECT else job.body.params  # they are the operation's own
         expires_s = math.ceil(made[0].head.urls_until - estate.tools.real_time())
 
         def piece(item: int, asset: Asset, url: str) -> Piece:
@@ -358,7 +360,7 @@ class Dispatcher:
             offer=proposal.offer,
             inputs=tuple(piece(n, a, estate.custody.get_url(a.head.object, expires_s)) for n, a in used),
             outputs=tuple(piece(a.head.n, a, estate.custody.put_url(a.head.object, expires_s)) for a in made),
-            sealed_params=seal_bytes(job.body.params, proposal.public, purposes.params_info(app, fence=fence)),
+            sealed_params=seal_bytes(params, proposal.public, purposes.params_info(app, fence=fence)),
             seed=int.from_bytes(digest("seed", job.id)[:4], "big"),
             profile=job.body.profile,
         )
