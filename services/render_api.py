@@ -101,7 +101,7 @@ class _Session:
         try:
             answer: Granted | Declined = self._judge(ask)
         except MayflyError as error:
-            answer = Declined(Problem(error.kind, error.status, str(error)))
+            answer = Declined(_problem(error))
         await self._say(answer)
         self._ask = ask
         return isinstance(answer, Granted)
@@ -120,7 +120,7 @@ class _Session:
         try:
             ended = Ended(item, outcome=await self._renderer.work(ask, job, offer))
         except MayflyError as error:
-            ended = Ended(item, problem=Problem(error.kind, error.status, str(error)))
+            ended = Ended(item, problem=_problem(error))
         except Exception:  # noqa: BLE001 - told to the caller, and of a request nothing is logged
             problem = Problem("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "this is our fault: send it again")
             ended = Ended(item, problem=problem)
@@ -132,6 +132,10 @@ class _Session:
     async def _say(self, message: Granted | Declined | Offered | Ended) -> None:
         with suppress(ConnectionError):
             await self._socket.send_bytes(_encode(message))
+
+
+def _problem(error: MayflyError) -> Problem:
+    return Problem(error.kind, error.status, str(error), getattr(error, "retry_after_s", 0.0))
 
 
 @asynccontextmanager

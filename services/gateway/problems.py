@@ -58,6 +58,11 @@ def document(problem: Problem) -> ProblemDocument:
     return ProblemDocument(f"urn:mayfly:problem:{problem.kind}", title, problem.status, problem.detail)
 
 
+def retry_after_s(problem: Problem) -> int:
+    """Whole seconds after which to come again: as predicted, else soon."""
+    return math.ceil(problem.retry_after_s) or RETRY_AFTER_S
+
+
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemDocument]:
     """Litestar's exception handler for everything."""
     problem = note(error, route_of(request.scope))
@@ -89,7 +94,7 @@ def route_of(scope: Any) -> str:
 def _headers(request: Request[Any, Any, Any], problem: Problem, error: Exception) -> dict[str, str]:
     headers = {"cache-control": "no-store"}
     if problem.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        headers["retry-after"] = str(math.ceil(problem.retry_after_s) or RETRY_AFTER_S)
+        headers["retry-after"] = str(retry_after_s(problem))
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowedException):

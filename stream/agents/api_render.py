@@ -28,12 +28,14 @@ PATH: Final = "/render"
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """May pictures of this app be worked on so? `params`: the names only."""
+    """May pictures of this app be worked on so? `params`: the names only; limits of the tenant as of a job."""
 
     tenant: str
     app: str
     operation: str
     params: tuple[str, ...] = ()
+    max_jobs: int = 0  # unfinished jobs and pictures; 0: no limit
+    max_work_s: float = 0.0  # and predicted seconds of actors that they may take
 
 
 class Want(msgspec.Struct, frozen=True, tag=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from stream.agents import admission
@@ -23,6 +24,9 @@ STALE_S = 10.0
 """What others had is forgotten when the scheduler has said nothing for so long: it may not be there any more."""
 
 TENANT_DIGITS = 16
+
+NO_PARTITION = -1
+"""Of work that has no row."""
 
 _Where = tuple[str, str, str]
 
@@ -98,14 +102,44 @@ class Crowd:
         self, tenant: str, operation: str, lane: str, *, max_jobs: int, max_work_s: float, items: int = 1
     ) -> None:
         """Let one more job in, of so many items. Raises an `admission.Limit`, counted."""
-        pool, cost_s = self._predicted(operation)
-        ask = admission.Ask(pool, lane, opaque(tenant), cost_s * items, max_jobs, max_work_s)
         try:
-            admission.check(self.standing(), ask, self._limits)
+            self.look(tenant, operation, lane, max_jobs=max_jobs, max_work_s=max_work_s, items=items)
         except admission.Limit as limit:
             metrics.REFUSED.labels(limit.kind, lane).inc()
             raise
         metrics.ADMITTED.labels(lane).inc()
+
+    def look(
+        self, tenant: str, operation: str, lane: str, *, max_jobs: int, max_work_s: float, items: int = 1
+    ) -> admission.Ask:
+        """Whether one more would be let in now, counted by no metric. Raises an `admission.Limit`."""
+        pool, cost_s = self._predicted(operation)
+        ask = admission.Ask(pool, lane, opaque(tenant), cost_s * items, max_jobs, max_work_s)
+        admission.check(self.standing(), ask, self._limits)
+        return ask
+
+    @contextmanager
+    def holding(
+        self, tenant: str, operation: str, lane: str, *, max_jobs: int, max_work_s: float
+    ) -> Iterator[Callable[[], None]]:
+        """Let work in that has no row, and claim it for the time of the block. Raises an `admission.Limit`.
+
+        What is given is to be called when it is leased. All that is kept are sums, in memory: no id, and no metric,
+        since one that moves by one says that somebody's picture was there.
+        """
+        ask = self.look(tenant, operation, lane, max_jobs=max_jobs, max_work_s=max_work_s)
+        made = _Unfinished(NO_PARTITION, (ask.pool, ask.lane, ask.tenant), ask.cost_s, leased=False)
+        self._count(made, 1)
+
+        def leased() -> None:
+            self._count(made, -1)
+            made.leased = True
+            self._count(made, 1)
+
+        try:
+            yield leased
+        finally:
+            self._count(made, -1)
 
     def place(self, job: Job) -> Place | None:
         """Where a job that waits for its inputs would be if they came now; None before the scheduler was heard."""

@@ -63,7 +63,10 @@ class NotAsked(BadRequest):
 
 
 def judge(tools: Tools, ask: Ask, *, unsafe: str = "") -> Granted:
-    """The verdict. `unsafe`: why RAM-only apps may not be served here. Raises a Refusal, ServiceEnded, MemoryUnsafe."""
+    """The verdict. `unsafe`: why RAM-only apps may not be served here.
+
+    Raises a Refusal, ServiceEnded, MemoryUnsafe, and an `admission.Limit` where there is no room for one picture.
+    """
     policy = tools.policies.get(ask.app)
     if policy is None:
         raise OperationNotOffered("expected an app with a policy; no worker here knows this one")
@@ -73,6 +76,7 @@ def judge(tools: Tools, ask: Ask, *, unsafe: str = "") -> Granted:
     )
     if unsafe:
         raise MemoryUnsafe(f"{policy.app} is worked on in memory only, and this deployment cannot promise that yet")
+    tools.crowd.look(ask.tenant, ask.operation, LANE, max_jobs=ask.max_jobs, max_work_s=ask.max_work_s)
     slot, rules = operation.inputs[0], tools.rules
     images, videos = MediaKind.IMAGE in slot.accepts, MediaKind.VIDEO in slot.accepts
     return Granted(
@@ -109,10 +113,17 @@ class Renderer:
     async def work(self, ask: Ask, job: str, offer: Offer) -> Outcome:
         """One picture's way. Cancelled, it returns when the actor has wiped what it had, or is gone.
 
-        Raises NoActor, ActorDied, MemoryUnsafe, and what `offer` raises.
+        Raises NoActor, ActorDied, MemoryUnsafe, an `admission.Limit`, and what `offer` raises.
         """
+        with self._tools.crowd.holding(
+            ask.tenant, ask.operation, LANE, max_jobs=ask.max_jobs, max_work_s=ask.max_work_s
+        ) as leased:
+            return await self._work(ask, job, offer, leased)
+
+    async def _work(self, ask: Ask, job: str, offer: Offer, leased: Callable[[], None]) -> Outcome:
         for fence in range(1, TRIES + 1):
             proposal = await self._proposal(ask, job)
+            leased()
             try:
                 task = await offer(fence, proposal)
                 _check(task, ask, job, fence)

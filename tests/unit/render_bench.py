@@ -22,7 +22,8 @@ from services.gateway.tenants import Tenant
 from services.render_api import RenderSocket
 from services.settings import Settings
 from stream.agents.api_render import PATH, Ask, Granted
-from stream.agents.render import Renderer
+from stream.agents.crowd import Crowd
+from stream.agents.render import LANE, Renderer
 from stream.errors import LostLease, StoreUnavailable
 
 TENANT = Tenant("ten_1", ("app",), ())
@@ -106,16 +107,17 @@ class OneActor:
 class Bench:
     """What a test holds. `render` is one request."""
 
-    def __init__(self, desk: desks.Desk, cluster: OneActor, socket: RenderSocket, flights: Flights) -> None:
-        self.desk, self.cluster, self.socket, self.flights = desk, cluster, socket, flights
+    def __init__(
+        self, desk: desks.Desk, cluster: OneActor, socket: RenderSocket, flights: Flights, crowd: Crowd
+    ) -> None:
+        self.desk, self.cluster, self.socket, self.flights, self.crowd = desk, cluster, socket, flights, crowd
 
     @property
     def empty(self) -> bool:
         """Nothing of any picture is left at the gateway or at the actor."""
         rooms = self.desk.inputs.taken_bytes + self.desk.results.taken_bytes
-        return not (len(self.desk.shelf) or rooms or self.cluster.actor._leases) and "0 tickets" in repr(
-            self.desk.shelf
-        )
+        held = len(self.desk.shelf) or rooms or self.cluster.actor._leases or self.crowd.claims()
+        return not held and "0 tickets" in repr(self.desk.shelf)
 
     async def render(
         self,
@@ -186,9 +188,16 @@ async def bench(*, unsafe: str = "", **settings: Any) -> AsyncIterator[Bench]:
     assert await actor.ready() == ""
     actor._unsafe = False  # also on a machine that swaps
     cluster = OneActor(actor)
-    tools: Any = SimpleNamespace(real_time=lambda: 0.0)
+    crowd = Crowd()
+    crowd.predict = lambda operation: (operation, 3.0)
+    tools: Any = SimpleNamespace(real_time=lambda: 0.0, crowd=crowd)
     renderer = Renderer(cluster, "render-1", pool=lambda _: "noop", cost_s=lambda _: 0.1, tools=tools)
-    socket = RenderSocket(renderer, granted)
+
+    def judged(ask: Ask) -> Granted:
+        crowd.look(ask.tenant, ask.operation, LANE, max_jobs=ask.max_jobs, max_work_s=ask.max_work_s)
+        return granted(ask)
+
+    socket = RenderSocket(renderer, judged)
     app = web.Application()
     app.router.add_get(PATH, socket.serve)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -202,5 +211,5 @@ async def bench(*, unsafe: str = "", **settings: Any) -> AsyncIterator[Bench]:
         owners: Any = SimpleNamespace(addresses={f"127.0.0.1:{runner.addresses[0][1]}"})
         opened = desks.opened(told, owners=owners, http=http, host="127.0.0.1", scheme="http", unsafe=unsafe)
         desk = await stack.enter_async_context(opened)
-        yield Bench(desk, cluster, socket, Flights())
+        yield Bench(desk, cluster, socket, Flights(), crowd)
         await actor._open.aclose()

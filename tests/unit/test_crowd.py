@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -50,6 +52,46 @@ async def desk(tmp_path: Path, clock: Time) -> Desk:
 
 def of(desk: Desk) -> Crowd:
     return desk.estate.tools.crowd
+
+
+class TestWithoutARow:
+    """Pictures of RAM-only apps: sums, for as long as they are worked on."""
+
+    NO_LIMIT: ClassVar[dict[str, Any]] = {"max_jobs": 0, "max_work_s": 0.0}
+
+    def test_it_is_claimed_as_a_job_is_and_leaves_nothing(self, clock: Time) -> None:
+        known = Crowd(monotonic=clock)
+        known.predict = lambda operation: (operation, 2.0)
+        where = ("noop", Lane.INTERACTIVE, opaque(TENANT))
+        with suppress(ZeroDivisionError), known.holding(TENANT, "noop", Lane.INTERACTIVE, **self.NO_LIMIT) as took:
+            assert known.claims() == [Claim(*where, 1, 2.0)]
+            took()
+            took()  # as when its actor refused, and another takes it
+            assert known.claims() == [Claim(*where, leased=1, leased_s=2.0)]
+            raise ZeroDivisionError
+        assert known.claims() == []
+        assert known._jobs == {}
+
+    def test_a_flood_of_it_closes_the_lane_to_who_sent_it_and_no_metric_moves(self, clock: Time) -> None:
+        known = Crowd(Limits(dict.fromkeys(Lane, 10.0), 100), monotonic=clock)
+        known.predict = lambda operation: (operation, 2.0)
+
+        def counted() -> list[float]:
+            return [
+                metrics.ADMITTED.labels(Lane.INTERACTIVE)._value.get(),
+                metrics.REFUSED.labels(QueueFull.kind, Lane.INTERACTIVE)._value.get(),
+            ]
+
+        before = counted()
+        with ExitStack() as held:
+            for _ in range(5):
+                held.enter_context(known.holding("flood", "noop", Lane.INTERACTIVE, **self.NO_LIMIT))
+            with pytest.raises(QueueFull) as full:
+                known.look("flood", "noop", Lane.INTERACTIVE, **self.NO_LIMIT)
+            assert full.value.retry_after_s == 2.0
+            assert known.look("another", "noop", Lane.INTERACTIVE, **self.NO_LIMIT)
+            assert counted() == before
+        assert known.look("flood", "noop", Lane.INTERACTIVE, **self.NO_LIMIT)
 
 
 class TestOurs:

@@ -14,7 +14,9 @@ from services import memory
 from services.gateway.metering import metered
 from services.settings import RamOnlyApps
 from stream.agents import render
+from stream.agents.admission import TooManyJobs
 from stream.agents.api_render import Ask, Begin, Declined, FromWorker, Granted, Offered, Stop, Want
+from stream.agents.crowd import Crowd
 from stream.agents.ending import ServiceEnded
 from stream.agents.estate import Rules
 from stream.events.lease import Task
@@ -37,6 +39,7 @@ def tools(tmp_path: Any) -> Any:
         available={"noop": ("steps",), "stylization": ()},
         announced=tuple,
         calendar=None,
+        crowd=Crowd(),
         clock=SimpleNamespace(now=lambda: 0.0),
     )
 
@@ -69,6 +72,13 @@ class TestVerdict:
         monkeypatch.setattr("stream.agents.ending.ended", lambda _: {APP})
         with pytest.raises(ServiceEnded):
             render.judge(tools, Ask("t", APP, "noop"))
+
+    def test_no_room_for_one_picture_more(self, tools: Any) -> None:
+        with tools.crowd.holding("t", "noop", render.LANE, max_jobs=1, max_work_s=0.0):
+            with pytest.raises(TooManyJobs):
+                render.judge(tools, Ask("t", APP, "noop", max_jobs=1))
+            assert render.judge(tools, Ask("t", APP, "noop", max_jobs=2))
+            assert render.judge(tools, Ask("another", APP, "noop", max_jobs=1))
 
 
 class TestSocket:

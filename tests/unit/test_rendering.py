@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray_cluster import actors
 from services.gateway.render import picture as pictures
 from services.gateway.render.picture import Picture
 from services.gateway.tenants import Limits, Tenant
+from stream.events.rows import Lane
 from stream.vault.envelope import Recipient
 from stream.vault.resident import MemoryUnsafe
 from stream.vault.secret import Key
@@ -241,6 +243,42 @@ class TestFull:
             monkeypatch.setattr(render_bench, "TENANT", Tenant("ten_1", ("app",), (), Limits(transfers=0)))
             reply = await desk.render(PICTURE)
             assert (reply.status, reply.kind, reply.headers["retry-after"]) == (429, "too-many-transfers", "2")
+
+
+class TestAdmission:
+    async def test_a_tenant_who_has_as_much_as_it_may_is_told_when_to_come_again_before_a_byte_is_kept(
+        self, desk: Bench, made: list[Picture], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(render_bench, "TENANT", Tenant("ten_1", ("app",), (), Limits(jobs=2, work_s=100.0)))
+        no_limit = {"max_jobs": 0, "max_work_s": 0.0}
+        with ExitStack() as held:
+            for _ in range(2):
+                held.enter_context(desk.crowd.holding("ten_1", "noop", Lane.INTERACTIVE, **no_limit))
+            reply = await desk.render(PICTURE)
+            assert (reply.status, reply.kind, reply.headers["retry-after"]) == (429, "too-many-jobs", "3")
+        with ExitStack() as held:
+            for _ in range(33):
+                held.enter_context(desk.crowd.holding("another", "noop", Lane.INTERACTIVE, **no_limit))
+            assert (await desk.render(PICTURE)).status == 200  # it is not theirs
+        monkeypatch.setattr(render_bench, "TENANT", Tenant("ten_1", ("app",), (), Limits(work_s=2.0)))
+        reply = await desk.render(PICTURE)  # 3 s each
+        assert (reply.status, reply.kind, reply.headers["retry-after"]) == (429, "too-much-work", "1")
+        assert desk.empty
+        assert all(wiped(one) for one in made)
+
+    async def test_a_flood_in_one_request_meets_the_limit_picture_by_picture(
+        self, desk: Bench, made: list[Picture], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(render_bench, "TENANT", Tenant("ten_1", ("app",), (), Limits(jobs=1)))
+        body = form(PICTURE, PICTURE, PICTURE, params={"steps": 30, "step_s": 0.01})
+        reply = await desk.render(body, content_type=FORM)
+        assert reply.whole
+        assert reply.body.count(b"Mayfly-Status: 200") == 1
+        assert reply.body.count(b"Mayfly-Status: 429") == 2
+        assert reply.body.count(b"Retry-After: 3\r\n") == 2  # what the one that is there is predicted to take
+        assert reply.body.count(b"problem:too-many-jobs") == 2
+        assert desk.empty
+        assert all(wiped(one) for one in made)
 
 
 class TestSlowReaders:

@@ -38,7 +38,7 @@ class Answer:
         body = msgspec.json.encode(problems.document(problem))
         found = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body)), *_QUIET]
         if problem.status in _RETRY:
-            found.append((b"retry-after", b"%d" % problems.RETRY_AFTER_S))
+            found.append((b"retry-after", b"%d" % problems.retry_after_s(problem)))
         await self._start(problem.status, found)
         await self._body(body, last=True)
 
@@ -75,7 +75,7 @@ class Answer:
             f"Content-Length: {len(body)}",
             f"Mayfly-Item: {item}",
             f"Mayfly-Status: {problem.status}",
-            *([f"Retry-After: {problems.RETRY_AFTER_S}"] if problem.status in _RETRY else ()),
+            *([f"Retry-After: {problems.retry_after_s(problem)}"] if problem.status in _RETRY else ()),
         ]
         await self._part(lines, [body])
 

@@ -90,7 +90,14 @@ class Rendering:
         events = form.events(content_type, body(receive), self._core.desk.max_pictures)
         async with aclosing(events):
             asked = await self._asked(events)
-            ask = Ask(self._tenant.id, self._app, asked.operation, tuple(msgspec.json.decode(asked.params)))
+            ask = Ask(
+                self._tenant.id,
+                self._app,
+                asked.operation,
+                tuple(msgspec.json.decode(asked.params)),
+                max_jobs=self._tenant.limits.jobs,
+                max_work_s=self._tenant.limits.work_s,
+            )
             async with opened(self._core.desk, ask) as session:
                 several = MULTIPART in accept
                 await _Request(self._core, asked, session, answer, several=several).run(events, receive)
