@@ -2,7 +2,8 @@
 
 A pool's need is the demand bound of earliest-deadline-first scheduling (Baruah, Rosier and Howell, 1990) over the
 utilisation we aim at: for every deadline, the predicted seconds due by then ÷ the seconds until then; the largest wins.
-Due by then is what waits and runs, and what will have come by then and be due, if work arrives as it has of late.
+Due by then is what waits, and what will have come by then and be due, if work arrives as it has of late. What runs is
+not interrupted: until it ends, its actor is nobody else's (the blocking term of Jeffay, Stanat and Martel, 1991).
 Up at once, down only after `idle_s`, and a leased actor is never taken: where a starving pool needs the room, `feed`
 falls below `desired`, and an actor gives way when its lease ends.
 
@@ -12,7 +13,9 @@ Everything that a decision rests on is in `Demand` and `Limits`, so that a logge
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -33,7 +36,7 @@ GIVE_WAY_S = 5.0
 """How long a pool without an actor waits before a busy pool must let one go: longer than an engine takes to load."""
 
 LOOK_AHEAD_S = 600.0
-"""What keeps arriving is reckoned with up to here, if no deadline is further away."""
+"""What runs, and what keeps arriving, is reckoned with up to here, if no deadline is further away."""
 
 LONG_AGO_S = 1e9
 
@@ -82,16 +85,15 @@ class Decision(msgspec.Struct, frozen=True):
 
 def needed(demand: Demand, target_utilisation: float) -> int:
     """Actors that meet every deadline that can be met; at least one if there is work, at most one for each job."""
-    due: list[Due] = []
+    if not demand.queued and not demand.jobs:
+        return 0
+    due: list[Due] = [(LOOK_AHEAD_S, 0.0, 0)]
     for group in demand.queued:
         left_s, seconds, jobs = group
         due.append(group if left_s * jobs >= seconds and left_s > 0 else (max(left_s, LATE_WITHIN_S), seconds, jobs))
-    for left_s, cost_s in demand.jobs:
-        due.append((left_s if left_s >= cost_s and left_s > 0 else max(left_s, LATE_WITHIN_S), cost_s, 1))
     due.sort()
-    if due and due[-1][0] < LOOK_AHEAD_S:
-        due.append((LOOK_AHEAD_S, 0.0, 0))
     coming = [(rate / target_utilisation, within_s) for rate, within_s in demand.arriving]
+    running = _Running([remaining_s for _, remaining_s in demand.jobs])
     due_s = worst = 0.0
     count = 0
     for left_s, seconds, jobs in due:
@@ -100,13 +102,25 @@ def needed(demand: Demand, target_utilisation: float) -> int:
         over_s = left_s * AIM
         over_s = max(over_s, MIN_SLACK_S)
         actors = due_s / over_s
-        actors = min(actors, count)
+        actors = min(actors, count) + running.taken(over_s)
         for rate, within_s in coming:
             if within_s < over_s:
                 actors += rate * (1 - within_s / over_s)
         worst = max(worst, actors)
-    wanted = math.ceil(min(worst, demand.max_actors))
-    return min(max(wanted, 1 if due else 0), demand.max_actors)
+    return min(max(math.ceil(worst), 1), demand.max_actors)
+
+
+class _Running:
+    """What runs has an actor each until it ends, whatever is due before: how many those are over some time."""
+
+    def __init__(self, remaining_s: list[float]) -> None:
+        self._remaining_s = sorted(remaining_s)
+        self._sums_s = [0.0, *accumulate(self._remaining_s)]
+
+    def taken(self, over_s: float) -> float:
+        """In the mean of the next `over_s`."""
+        ended = bisect_left(self._remaining_s, over_s)
+        return self._sums_s[ended] / over_s + len(self._remaining_s) - ended
 
 
 def decide(

@@ -33,6 +33,10 @@ _WEIGHTS = LANE_WEIGHTS | {LATE: 1.0}
 _FIRST = next(iter(LANE_WEIGHTS))
 _PATIENT = ("batch", LATE)  # wait for an actor that interactive jobs will not miss
 
+OWED_DEARER = 4.0
+"""What a patient lane is served because it is owed counts so many times. Under overload its share would otherwise be
+taken from deadlines that can still be met, for jobs that have hours, or that are late anyway."""
+
 FLOW_OVER_S = 120.0
 """Time constant of the mean of what arrives."""
 
@@ -206,10 +210,11 @@ class _Pool:
                     self._enter(LATE, work, number)
                 if not queue.turns:
                     continue
+            dearer = 1.0 if spare or not self._is_patient(lane, now) else OWED_DEARER
             work = queue.pop()
             self._late.discard(work.job)
             self._now = self._pass[lane]
-            self._pass[lane] += charge_s(work) / _WEIGHTS[lane]
+            self._pass[lane] += charge_s(work) * dearer / _WEIGHTS[lane]
             return work
         return None
 
@@ -218,15 +223,15 @@ class _Pool:
         waiting = [
             lane
             for lane, queue in self._lanes.items()
-            if queue.turns
-            and (
-                spare
-                or lane not in _PATIENT
-                or self._pass[lane] < self._now
-                or (lane != LATE and queue.is_in_haste(now + HASTE * self.flows[lane].within_s))
-            )
+            if queue.turns and (spare or self._pass[lane] < self._now or not self._is_patient(lane, now))
         ]
         return min(waiting, key=self._pass.__getitem__, default=None)
+
+    def _is_patient(self, lane: str, now: float) -> bool:
+        """Whether it waits for a spare actor: who has little time left does not."""
+        if lane not in _PATIENT:
+            return False
+        return lane == LATE or not self._lanes[lane].is_in_haste(now + HASTE * self.flows[lane].within_s)
 
     def _enter(self, lane: str, work: Work, number: int) -> None:
         queue = self._lanes[lane]

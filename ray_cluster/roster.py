@@ -26,6 +26,19 @@ HEADROOM_MOST = 0.4
 STOCK = 6
 """Key pairs of an actor that lie ready, so that a proposal costs no further round trip."""
 
+AGE = 0.5
+"""Least that a job is taken to have before it, ÷ what it has behind it."""
+
+
+def remaining_s(cost_s: float, ran_s: float) -> float:
+    """Predicted seconds that a job still takes which was predicted `cost_s` and has run for `ran_s`.
+
+    The longer it has run, the longer it will: times of one operation have a long tail, and what outlives its prediction
+    is of that tail (Harchol-Balter and Downey, SIGMETRICS 1996: half of what has reached an age reaches twice that).
+    Taken to end at once, a long job would be given the next one to hold, and its actor be counted as free.
+    """
+    return max(cost_s - ran_s, AGE * ran_s, 0.0)
+
 
 class Proposed(msgspec.Struct, frozen=True):
     """Work offered to its owner, not yet answered."""
@@ -68,10 +81,10 @@ class Seat:
         """Predicted seconds until it has nothing to do."""
         if not self.proposed and len(self.running) == 1:  # as most are, most of the time
             (only,) = self.running.values()
-            return max(0.0, only.work.cost_s - (now - only.at))
+            return remaining_s(only.work.cost_s, now - only.at)
         taken = [*self.proposed.values(), *self.running.values()]
         began = min((p.at for p in taken), default=now)
-        return max(0.0, sum(p.work.cost_s for p in taken) - (now - began))
+        return remaining_s(sum(p.work.cost_s for p in taken), now - began)
 
     def idle_s(self, now: float) -> float:
         """Since when it has had nothing to do; one that is still starting has not yet had its chance.
@@ -219,7 +232,7 @@ class Roster:
                 idle.append(seat.idle_s(now))
             for taken in (seat.proposed, seat.running):
                 jobs += [
-                    (p.work.deadline - promise_now, max(0.0, p.work.cost_s - (now - p.at))) for p in taken.values()
+                    (p.work.deadline - promise_now, remaining_s(p.work.cost_s, now - p.at)) for p in taken.values()
                 ]
         if seats or not queued:
             self._hungry_since.pop(pool, None)

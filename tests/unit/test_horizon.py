@@ -53,6 +53,6 @@ def test_deadlines_that_never_come_or_have_long_gone_are_counted() -> None:
 
 def test_many_deadlines_need_about_as_many_actors_as_they_do_one_by_one() -> None:
     work = [(30.0 + i / 2, 4.0) for i in range(4 * EXACT)]
-    exact = needed(Demand("p", 1000, jobs=tuple(work)), 0.8)
+    exact = needed(Demand("p", 1000, queued=tuple((left_s, cost_s, 1) for left_s, cost_s in work)), 0.8)
     told = needed(Demand("p", 1000, queued=filled(work).due(0.0)), 0.8)
     assert exact <= told <= 1.15 * exact + 1

@@ -206,7 +206,7 @@ def test_without_spare_actors_batch_gets_what_it_is_owed_and_no_more() -> None:
         while item := lanes.pop("p", now=i, spare=False):
             served[item.lane] += 1
     assert served["interactive"] == 120
-    assert 9 <= served["batch"] <= 10  # a twelfth
+    assert 2 <= served["batch"] <= 3  # a quarter of a twelfth
 
 
 def test_headroom_is_the_root_of_the_interactive_work_that_arrives() -> None:

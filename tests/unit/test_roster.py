@@ -48,11 +48,24 @@ def test_idle_actors_come_first_and_each_gets_one() -> None:
 def test_the_next_lease_is_prefetched_shortly_before_the_end() -> None:
     roster = Roster()
     seated(roster, "a")
-    lanes = queued(work("1"), work("2"), work("3", cost_s=0))
+    lanes = queued(work("1", cost_s=2), work("2"), work("3", cost_s=0))
     assert matched(roster, lanes) == [("a", "1")]
-    assert matched(roster, lanes, 10 - PREFETCH_AHEAD_S - 0.1) == []
-    assert matched(roster, lanes, 10 - PREFETCH_AHEAD_S) == [("a", "2")]
+    assert matched(roster, lanes, 2 - PREFETCH_AHEAD_S - 0.1) == []
+    assert matched(roster, lanes, 2 - PREFETCH_AHEAD_S) == [("a", "2")]
     assert matched(roster, lanes, 100) == []  # never a third
+
+
+def test_nothing_waits_behind_a_job_that_may_have_a_long_tail() -> None:
+    """An actor that should have been free long ago is the last that one would bet on."""
+    roster = Roster()
+    seat = seated(roster, "a")
+    lanes = queued(work("1", cost_s=40), work("2"))
+    assert matched(roster, lanes) == [("a", "1")]
+    for now in (39.5, 40.0, 60.0, 400.0):
+        assert matched(roster, lanes, now) == []
+    assert [seat.busy_s(now) for now in (0.0, 10.0, 40.0, 60.0)] == [40.0, 30.0, 20.0, 30.0]
+    seen = roster.demand("p", lanes, now=60.0, promise_now=60.0, max_actors=4, blocked=False)
+    assert [remaining_s for _, remaining_s in seen.jobs] == [30.0]
 
 
 def test_of_very_short_jobs_an_actor_takes_a_handful() -> None:
