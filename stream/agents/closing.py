@@ -67,19 +67,20 @@ class Closer:
         return any(self._estate.ledger.erasing(row_id.encode()) for row_id in (job.id, *own))
 
     async def _erase(self, asset_ids: tuple[str, ...], cause: str, users: tuple[str, ...]) -> None:
-        released = {
-            job_id
-            for job_id in users
-            if (job := self._estate.book.job(job_id)) is not None
-            and job.head.actor
-            and await self._dispatcher.release(job)
-        }
+        released: dict[str, int] = {}  # job → the fence of the lease that was taken back
+        for job_id in users:
+            job = self._estate.book.job(job_id)
+            if job is not None and job.head.actor and await self._dispatcher.release(job):
+                released[job_id] = job.head.fence
         await self._grants.revoke(asset_ids)
         change = Change()
         found = [asset for asset_id in asset_ids if (asset := self._estate.book.asset(asset_id)) is not None]
         owners = {asset.head.job for asset in found}
         assets.forget(self._estate, change, [_let_go(a) if a.head.job in released else a for a in found], cause)
         jobs.resettle(self._estate, change, owners)
+        for job_id, fence in released.items():  # of a batch, what is left goes on
+            if (job := self._estate.book.job(job_id)) is not None and job.head.fence == fence:
+                jobs.unstarted(self._estate, change, job)
         await self._estate.commit(change)
 
 

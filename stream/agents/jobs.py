@@ -41,6 +41,7 @@ from stream.vault.record import open_body, seal_body
 DETECT_OPERATION = "detect"
 
 Completed = DetectCompleted | GenerateCompleted
+_UNDER_WAY = frozenset({JobState.AWAITING, JobState.QUEUED, JobState.LEASED})
 
 
 # -- subjects ----------------------------------------------------------------------------------------------------
@@ -146,29 +147,33 @@ def upload_received(estate: Estate, event: UploadReceived, _sealed: bytes) -> Ch
     return change
 
 
-def give_up(estate: Estate, change: Change, job: Job, lost: Collection[str]) -> bool:
-    """Of a batch that nobody works on: items whose own pictures are among `lost` give nothing, and the others go on.
+def give_up(estate: Estate, change: Change, job: Job, lost: Collection[str]) -> frozenset[str] | None:
+    """Of a batch: items of which something is among `lost` give nothing, and the others go on.
 
-    False, and nothing is changed, where the job has to end: none would be left, what all share is lost, or an engine
-    has what is lost.
+    What of it an engine has, so that its lease is to be taken back before keys die. None, and nothing is changed, where
+    the job has to end: none would be left, or what all share is lost.
     """
     body, head = job.body, job.head
-    if body is None or body.items == 1 or head.state.ended or not (todo := open_items(estate, job)):
-        return False
-    blind = {asset.head.n for i in body.features if i in lost and (asset := estate.book.asset(i)) is not None}
-    going = {item.n: assets.Gone.kind for item in todo if body.inputs[item.n] in lost or item.n in blind}
-    if any(body.inputs[n] in lost for n in todo[0].inputs[1:]) or len(going) == len(todo):
-        return False
-    if not going:  # of items that were refused before
-        return True
-    if head.actor or head.state not in {JobState.AWAITING, JobState.QUEUED}:
-        return False
+    if body is None or body.items == 1 or head.state not in _UNDER_WAY or not (todo := open_items(estate, job)):
+        return None
+    if any(body.inputs[n] in lost for n in todo[0].inputs[1:]):
+        return None
+    made = [asset for i in (*body.features, *body.results) if (asset := estate.book.asset(i)) is not None]
+    touched = {asset.head.n for asset in made if asset.id in lost}
+    touched |= {item.n for item in items.of(operation_of(estate, job), body) if body.inputs[item.n] in lost}
+    going = {item.n: assets.Gone.kind for item in todo if item.n in touched}
+    if len(going) == len(todo):
+        return None
     job = Job(job.id, msgspec.structs.replace(head, refused=head.refused | going), body)
     if head.state is JobState.AWAITING and _all_there(estate, job):
         job = _queue(estate, change, job, Stage.DETECT)
     estate.book.put_job(change, job)
     _tell(estate, change, job.id)
-    return True
+    if head.state is not JobState.LEASED:
+        return frozenset()
+    leased = {asset.head.n for asset in made if asset.id in _made(job)}  # what was refused before it is not among them
+    own = {*body.inputs, *body.features, *body.results}
+    return frozenset(own.intersection(lost)) if touched & leased else frozenset()
 
 
 def detect_requested(estate: Estate, event: DetectRequested, _sealed: bytes) -> Change | None:
@@ -269,7 +274,9 @@ def attempt_completed(estate: Estate, event: Completed, sealed: bytes) -> Change
     change = Change()
     told = items.told(open_items(estate, job), outcome)
     passing = items.passing(told, wiped=outcome.wiped)
-    if not told:
+    if outcome.status == "cancelled" and job.body.items > 1:  # it goes on without what was erased
+        unstarted(estate, change, job)
+    elif not told:
         failed(estate, change, job, outcome)
     elif passing is not None and isinstance(_following(estate, job, passing), attempts.Again):
         failed(estate, change, job, passing)
@@ -301,7 +308,7 @@ def failed(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
 
 
 def unstarted(estate: Estate, change: Change, job: Job) -> None:
-    """A lease that no actor took up: back to the queue at once, and no attempt is counted."""
+    """A lease that no actor took up, or that was taken back: to the queue again at once, and no attempt is counted."""
     if job.body is None or job.head.state is not JobState.LEASED:
         return
     made = [estate.book.asset(asset_id) for asset_id in _made(job)]

@@ -110,16 +110,23 @@ def expire_due(estate: Estate, event: ExpireDue, _sealed: bytes) -> Change:
         if (job := estate.book.job(job_id)) is not None and job.body is not None
     ]
     held = {asset.id for asset in found if estate.grants.held(asset.id)}
+    using: list[str] = []
     for job in users:  # R8: a deadline that arrives while a job waits or runs ends that job, or that item of a batch
-        held |= ids & {*job.body.inputs, *job.body.features, *job.body.results} if job.body else set()
-        if job.head.state is not JobState.ENDING and not jobs.give_up(estate, change, job, ids):
-            jobs.begin_end(estate, change, job, JobState.EXPIRED, cause=event.cause, everything=False)
+        theirs = jobs.give_up(estate, change, job, ids)
+        if theirs is None:
+            assert job.body is not None
+            theirs = frozenset(ids.intersection({*job.body.inputs, *job.body.features, *job.body.results}))
+            using.append(job.id)
+            if job.head.state is not JobState.ENDING:
+                jobs.begin_end(estate, change, job, JobState.EXPIRED, cause=event.cause, everything=False)
+        elif theirs:
+            using.append(job.id)
+        held |= theirs
     free = [asset for asset in found if asset.id not in held]
     assets.forget(estate, change, free, event.cause)
     jobs.resettle(estate, change, {asset.head.job for asset in free})
     if held:
-        using = tuple(job.id for job in users)
-        change.then.append(lambda _: estate.closer.erase(tuple(held), event.cause, using))
+        change.then.append(lambda _: estate.closer.erase(tuple(held), event.cause, tuple(using)))
     return change
 
 

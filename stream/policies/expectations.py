@@ -111,7 +111,8 @@ class Verdict(_Asked, frozen=True, tag="verdict"):
     hears: str
     choice: Choice = Choice.NONE
     consents: bool = True  # whether all that it needs stand
-    inputs: int = 0  # 0: as many as it takes
+    inputs: int = 0  # 0: as many as it needs
+    roles: tuple[str, ...] = ()  # of the inputs; empty: none is named
     reuse: bool = False  # whether one of them is a picture that is already here
     age: str | None = None  # the subject's band; empty: not known
     guardian: bool = False  # whether those that stand were given by a guardian
@@ -132,7 +133,8 @@ class Verdict(_Asked, frozen=True, tag="verdict"):
         asked = verdict.JobRequest(
             operation=self.operation,
             choice=self.choice,
-            n_inputs=self.inputs or (len(operation.inputs) if operation is not None else 1),
+            n_inputs=self.inputs or (len(operation.required) if operation is not None else 1),
+            roles=self.roles,
             reuse=self.reuse,
         )
         said = verdict.decide(

@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 import pytest_asyncio
 
 from ray_cluster.engines.decode import decode
 from services.local.system import System
-from tests.integration.client import APP, Client, a_picture
-from tests.unit.photos import PORTRAIT, blank
+from tests.integration.client import APP, Client, a_picture, eventually
+from tests.unit.photos import PORTRAIT, blank, png
 
 pytestmark = pytest.mark.stack
 
@@ -48,11 +50,19 @@ async def genzo(client: Client) -> AsyncIterator[Client]:
 
 async def sent(client: Client, pictures: list[bytes], **asked: Any) -> dict[str, Any]:
     """A batch with these pictures, and its end."""
-    answer = await client.submit(inputs=[{}] * len(pictures), **asked)
+    answer = await client.submit(**{"inputs": [{}] * len(pictures)} | asked)
     assert answer.status_code == HTTPStatus.CREATED, answer.text
     job = answer.json()["id"]
     for n, picture in enumerate(pictures):
-        assert (await client.upload(job, picture, n)).status_code == HTTPStatus.OK
+
+        async def taken(n: int = n, picture: bytes = picture) -> httpx.Response | None:
+            answer = await client.upload(job, picture, n)
+            return (
+                None if answer.status_code == HTTPStatus.CONFLICT else answer
+            )  # its partition changed hands meanwhile
+
+        answer = await eventually(taken)
+        assert answer.status_code == HTTPStatus.OK, answer.text
     return await client.ended(job)
 
 
@@ -81,6 +91,28 @@ async def test_every_good_picture_comes_back_and_each_bad_one_says_why(genzo: Cl
     await asyncio.gather(*(genzo.receipt(asset) for asset in view["assets"]))
 
 
+async def test_a_garment_is_worn_by_everybody_in_the_batch(genzo: Client) -> None:
+    consent = {"granted": True, "version": "2025-1"}
+    await genzo.put(f"/v1/{GENZO}/subjects/eve/consents/face_processing", json=consent)
+    asked = {"subject": "eve", "operation": "clothing_change", "params": {"format": "png"}}
+    checks = np.kron(np.indices((16, 16)).sum(0) % 2, np.ones((16, 16)))[..., None] * (0, 200, 40)
+    inputs = [{}, {"role": "garment"}, {}]
+    worn = await sent(genzo, [PORTRAIT, png(checks.astype(np.uint8)), PORTRAIT], inputs=inputs, **asked)
+    plain = await sent(genzo, [PORTRAIT], **asked)
+    assert [(item["n"], item["state"]) for item in worn["items"]] == [(0, "succeeded"), (2, "succeeded")]
+    first, second, without = [
+        decode((await genzo.asset(item["result"])).content).astype(int) for item in (*worn["items"], *plain["items"])
+    ]
+    changed = np.abs(without - decode(PORTRAIT)).sum(-1) > 60  # what is worn
+    assert changed.mean() > 0.05
+
+    def green(pixels: np.ndarray) -> float:
+        return float((pixels[..., 1] - pixels[..., 2])[changed].mean())
+
+    assert green(first) > green(without) + 20
+    assert np.abs(first - second).mean() < 1  # both wear the same
+
+
 async def test_a_batch_of_nothing_good_fails_and_says_so_of_each_when_all_is_gone(client: Client) -> None:
     view = await sent(client, [a_picture(), a_picture()], params={"steps": -1}, choice="discard")
     assert (view["state"], view["reason"]) == ("failed", "bad-params")
@@ -98,6 +130,23 @@ async def test_an_upload_that_is_refused_can_be_given_up(client: Client) -> None
     view = await client.ended(job["id"])
     assert (view["state"], [item["state"] for item in view["items"]]) == ("succeeded", ["succeeded", "failed"])
     assert (await client.upload(job["id"], n=1)).status_code == HTTPStatus.GONE
+
+
+async def test_a_picture_erased_while_an_engine_works_takes_its_item_and_nothing_else(client: Client) -> None:
+    job = (await client.submit(inputs=[{}, {}], params={"steps": 40, "step_s": 0.05})).json()
+    for n in (0, 1):
+        assert (await client.upload(job["id"], n=n)).status_code == HTTPStatus.OK
+    await client.job_when(job["id"], lambda view: view["state"] == "leased" and view.get("progress", 0) > 0)
+    erased = job["assets"][1]
+    assert (await client.delete(f"/v1/{APP}/assets/{erased['id']}")).status_code == HTTPStatus.ACCEPTED
+    view = await client.ended(job["id"])
+    assert [(item["state"], item.get("reason", "")) for item in view["items"]] == [
+        ("succeeded", ""),
+        ("failed", "gone"),
+    ]
+    await client.receipt(erased)
+    made = [asset for asset in view["assets"] if asset["role"] == "result"]
+    assert [await client.status_of(asset["id"]) for asset in made] == [HTTPStatus.OK]
 
 
 async def test_more_than_one_job_may_have_are_refused_before_any_byte(client: Client) -> None:

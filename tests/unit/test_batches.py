@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, patch
 
 import pytest
 import pytest_asyncio
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from stream.agents import api, api_operator, jobs, sizes
 from stream.agents.assets import Gone
 from stream.agents.book import Asset, Job, KeyMissing
+from stream.agents.closing import Closer
 from stream.agents.owner import RefusedByVerdict
 from stream.events.bus import DetectCompleted, GenerateCompleted, ItemOutcome, Outcome, OutputFacts
+from stream.events.lease import SHARED
 from stream.events.rows import AssetState, JobState, Stage
 from stream.metrics import worker as metrics
 from tests.unit.desk import APP, FACTS, TENANT, Desk
@@ -232,6 +235,76 @@ class TestFaces:
         assert states(await view(desk, bare, "genzo")) == {0: ("failed", "undecodable"), 1: ("failed", "no-face")}
 
 
+class TestShared:
+    """What an operation takes besides is one thing, for all items."""
+
+    @staticmethod
+    async def dressed(desk: Desk, *asked: api.InputSlot) -> Job:
+        await desk.ask(api.PutConsent(TENANT, "genzo", "alice", "face_processing", "2025-1", granted=True))
+        return await desk.uploaded(app="genzo", operation="clothing_change", choice="save", inputs=asked)
+
+    async def test_it_is_given_with_every_item_and_has_no_result_of_its_own(self, desk: Desk) -> None:
+        job = await self.dressed(desk, api.InputSlot(), api.InputSlot(role="garment"), api.InputSlot())
+        assert job.body is not None
+        assert (job.body.items, job.body.roles) == (2, ("photo", "garment", "photo"))
+        assert [item.n for item in (await view(desk, job, "genzo")).items] == [0, 2]
+        job, features = await desk.leased(job)
+        assert [(n, asset.head.n) for n, asset in jobs.used(desk.estate, job)] == [(0, 0), (2, 2)]  # no garment
+        await desk.outcome(job, outcome(*(ItemOutcome(n, FEATURE, facts={"faces": 1}) for n in (0, 2))))
+        await desk.heard()
+        assert job.body is not None
+        garment = desk.asset(job.body.inputs[1])
+        assert garment.body is not None
+        assert (garment.body.has_face, garment.head.data_class) == (None, "upload_image")  # nobody looked
+        job, made = await desk.leased(desk.job(job.id))
+        assert [asset.head.n for asset in made] == [0, 2]
+        assert [(n, asset.head.role) for n, asset in jobs.used(desk.estate, job)] == [
+            (0, "input"),
+            (2, "input"),
+            (SHARED, "input"),
+            (0, "feature"),
+            (2, "feature"),
+        ]
+        assert features[0].head.n == 0
+
+    async def test_with_one_item_it_follows_the_picture_and_features_come_last(self, desk: Desk) -> None:
+        job = await self.dressed(desk, api.InputSlot(role="garment"), api.InputSlot())
+        job, _ = await desk.leased(job)
+        await desk.outcome(job, Outcome("succeeded", outputs=(FEATURE,), facts={"faces": 1.0}, wiped=True))
+        await desk.heard()
+        job, (made,) = await desk.leased(desk.job(job.id))
+        assert job.body is not None
+        assert made.head.n == 1
+        found = [(n, asset.id) for n, asset in jobs.used(desk.estate, job)]
+        assert found == [(1, asset_id) for asset_id in (job.body.inputs[1], job.body.inputs[0], job.body.features[0])]
+        await desk.outcome(job, Outcome("succeeded", outputs=(RESULT,), wiped=True))
+        told = await view(desk, desk.job(job.id), "genzo")
+        assert [(item.n, item.state, item.result) for item in told.items] == [(1, "succeeded", made.id)]
+
+    async def test_a_result_lives_no_longer_than_what_it_was_made_with(self, desk: Desk) -> None:
+        old = await self.dressed(desk, api.InputSlot())
+        assert old.body is not None
+        desk.clock.moment += 3600
+        saved = api.InputSlot(old.body.inputs[0], role="garment")
+        job = await self.dressed(desk, api.InputSlot(), api.InputSlot(), saved)
+        _, made = await desk.leased(job)
+        assert job.body is not None
+        assert {asset.head.ceiling for asset in made} == {desk.asset(job.body.inputs[2]).head.ceiling}
+        assert desk.asset(job.body.inputs[0]).head.ceiling == made[0].head.ceiling + 3600
+
+    async def test_when_it_goes_nothing_can_be_made(self, desk: Desk) -> None:
+        job = await self.dressed(desk, api.InputSlot(), api.InputSlot(), api.InputSlot(role="garment"))
+        assert job.body is not None
+        await desk.ask(api.DeleteAsset(TENANT, "genzo", job.body.inputs[2]))
+        await desk.heard()
+        assert desk.job(job.id).head.ending is JobState.EXPIRED
+
+    async def test_a_role_that_the_app_does_not_take_is_refused(self, desk: Desk) -> None:
+        with pytest.raises(RefusedByVerdict) as refused:
+            await self.dressed(desk, api.InputSlot(), api.InputSlot(role="music"))
+        assert refused.value.problem.kind == "wrong-inputs"
+
+
 class TestGivenUp:
     async def test_an_input_that_is_erased_is_not_waited_for(self, desk: Desk) -> None:
         job = await desk.submit(**batch(3))
@@ -255,18 +328,63 @@ class TestGivenUp:
         await desk.heard()
         assert (desk.job(job.id).head.state, desk.job(job.id).head.refused) == (JobState.QUEUED, {0: "gone"})
 
-    async def test_what_an_engine_has_or_all_need_ends_the_job(self, desk: Desk) -> None:
-        job, _ = await desk.leased(await desk.uploaded(**batch(2)))
+    async def test_what_an_engine_has_is_taken_back_and_the_others_begin_again(self, desk: Desk) -> None:
+        job, made = await desk.leased(await desk.uploaded(**batch(2)))
         assert job.body is not None
-        await desk.ask(api.DeleteAsset(TENANT, APP, job.body.inputs[0]))
+        erased, other = job.body.inputs
+        await desk.ask(api.DeleteAsset(TENANT, APP, erased))
         await desk.heard()
-        assert desk.job(job.id).head.ending is JobState.EXPIRED
-        last = await desk.uploaded(**batch(2))
-        assert last.body is not None
-        for asset_id in last.body.inputs:
-            await desk.ask(api.DeleteAsset(TENANT, APP, asset_id))
+        assert (desk.job(job.id).head.state, desk.job(job.id).head.refused) == (JobState.LEASED, {0: "gone"})
+        (told,) = desk.closer.told("erase")
+        assert list(told) == [(erased,), "request", (job.id,)]
+        assert desk.asset(erased).head.state is AssetState.HIDDEN  # until the actor has wiped
+        released = AsyncMock(return_value=True)
+        with patch.object(desk.dispatcher, "release", released, create=True):
+            erasing = asyncio.create_task(
+                Closer(desk.estate, desk.dispatcher, desk.estate.grants)._erase((erased,), "request", (job.id,))  # type: ignore[arg-type]
+            )
+            while not erasing.done():
+                await asyncio.sleep(0)
+                await desk.commit()
+        released.assert_awaited_once()
+        again = desk.job(job.id)
+        assert again.body is not None
+        assert (again.head.state, again.head.actor, again.body.attempts) == (JobState.QUEUED, "", 0)
+        assert {desk.asset(asset_id).head.state for asset_id in (erased, *(a.id for a in made))} == {AssetState.DEAD}
+        late = Outcome("cancelled", reason="cancelled", wiped=True)
+        assert await desk.outcome(again, late, fence=job.head.fence) is None
+        job, (last,) = await desk.leased(again)
+        assert [asset.id for _, asset in jobs.used(desk.estate, job)] == [other]
+        await desk.outcome(job, Outcome("succeeded", outputs=(RESULT,), wiped=True))
+        assert states(await view(desk, job)) == {0: ("failed", "gone"), 1: ("succeeded", "")}
+        assert last.head.n == 1
+
+    async def test_the_actor_may_say_so_before_the_owner_has_asked_all(self, desk: Desk) -> None:
+        job, made = await desk.leased(await desk.uploaded(**batch(2)))
+        assert job.body is not None
+        await desk.ask(api.DeleteAsset(TENANT, APP, job.body.inputs[1]))
         await desk.heard()
-        assert desk.job(last.id).head.ending is JobState.EXPIRED
+        await desk.outcome(job, Outcome("cancelled", reason="cancelled", wiped=True))
+        assert (desk.job(job.id).head.state, desk.job(job.id).head.refused) == (JobState.QUEUED, {1: "gone"})
+        assert {desk.asset(asset.id).head.state for asset in made} == {AssetState.DEAD}
+
+    async def test_or_be_done_before_it_is_stopped_then_what_was_erased_gives_nothing(self, desk: Desk) -> None:
+        job, made = await desk.leased(await desk.uploaded(**batch(2)))
+        assert job.body is not None
+        await desk.ask(api.DeleteAsset(TENANT, APP, job.body.inputs[1]))
+        await desk.heard()
+        await desk.outcome(job, outcome(good(0), good(1)))
+        ended = desk.job(job.id).head
+        assert (ended.ending, ended.refused) == (JobState.SUCCEEDED, {1: "gone"})  # once what is hidden is dead
+        assert [desk.asset(asset.id).head.state for asset in made] == [AssetState.STORED, AssetState.DEAD]
+
+    async def test_when_all_go_the_job_ends(self, desk: Desk) -> None:
+        for job in (await desk.uploaded(**batch(2)), (await desk.leased(await desk.uploaded(**batch(2))))[0]):
+            assert job.body is not None
+            for asset_id in job.body.inputs:
+                await desk.ask(api.DeleteAsset(TENANT, APP, asset_id))
+            await desk.heard()
+            assert desk.job(job.id).head.ending is JobState.EXPIRED
 
     async def test_a_picture_that_is_gone_when_the_lease_begins_is_an_item_less(self, desk: Desk) -> None:
         job = await desk.uploaded(**batch(2))
@@ -275,7 +393,9 @@ class TestGivenUp:
         job, made = await desk.leased(desk.job(job.id))
         assert ([asset.head.n for asset in made], job.head.refused) == ([1], {0: "gone"})
         await desk.heard()
-        assert desk.job(job.id).head.state is JobState.LEASED  # the others go on
+        assert desk.job(job.id).head.state is JobState.LEASED  # the others go on, and no lease is taken back
+        assert desk.closer.told("erase") == []
+        assert desk.job(job.id).head.fence == job.head.fence
 
 
 class TestRetry:
