@@ -23,7 +23,7 @@ from stream.agents.estate import Estate
 from stream.agents.wiped import wiped
 from stream.audit.grants import Grantee
 from stream.errors import LostLease, MayflyError, StoreUnavailable
-from stream.events.bus import DetectRequested, Outcome
+from stream.events.bus import DetectRequested, Outcome, UploadReceived
 from stream.events.lease import (
     FORGOTTEN,
     OUT_OF_MEMORY,
@@ -171,7 +171,12 @@ class Dispatcher:
             job = estate.book.job(job_id)
             if job is None:
                 continue
-            if job.head.state is JobState.QUEUED and job.head.stage is Stage.DETECT:
+            if (
+                job.head.state is JobState.AWAITING
+            ):  # the last of its inputs may be there, and the event still on the bus
+                if change := jobs.upload_received(estate, UploadReceived(job_id, "", estate.now()), b""):
+                    estate.commit(change)
+            elif job.head.state is JobState.QUEUED and job.head.stage is Stage.DETECT:
                 # Whether anything is to be detected is decided by this event, which may still be on the bus.
                 if change := jobs.detect_requested(estate, DetectRequested(job=job_id, at=estate.now()), b""):
                     estate.commit(change)

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from ray_cluster import batch
-from stream.agents import api
+from stream.agents import api, jobs
 from stream.agents.book import Job
 from stream.agents.dispatch import BATCH_MARGIN, LEASE_MAX_S, Dispatcher
 from stream.events.bus import ItemOutcome, Outcome, OutputFacts
@@ -17,7 +17,7 @@ from stream.events.lease import SHARED, Progress, Proposal, Size, Task
 from stream.events.rows import JobState
 from stream.vault.envelope import Recipient
 from stream.vault.purposes import lease_info, params_info
-from tests.unit.desk import TENANT, Desk
+from tests.unit.desk import FACTS, TENANT, Desk
 
 PARAMS = b'{"format":"png"}'
 FEATURE = OutputFacts("feature", 9, "application/octet-stream")
@@ -174,3 +174,26 @@ async def test_each_item_that_succeeded_teaches(bench: Bench) -> None:
     failed = ItemOutcome(1, kind="permanent", reason="undecodable-media", engine_s=9.0)
     await bench.ended(job, Outcome("succeeded", items=(*detected(0).items, failed), wiped=True))
     assert [(operation, seconds) for operation, _, seconds in bench.learnt] == [("detect", 1.0)]
+
+
+async def test_a_new_owner_does_not_wait_for_the_word_that_the_last_input_came(bench: Bench) -> None:
+    desk = bench.desk
+    whole = await desk.submit(inputs=(api.InputSlot(),) * 2)
+    partly = await desk.submit(inputs=(api.InputSlot(),) * 2)
+    assert whole.body is not None
+    assert partly.body is not None
+    for job, asset_id in (
+        (whole, whole.body.inputs[0]),
+        (whole, whole.body.inputs[1]),
+        (partly, partly.body.inputs[0]),
+    ):
+        await desk.do(jobs.received, job, desk.asset(asset_id), FACTS)
+    words = list(desk.events)
+    desk.events.clear()
+    bench.dispatcher.resume(desk.estate)
+    await desk.commit()
+    assert [desk.job(job.id).head.state for job in (whole, partly)] == [JobState.QUEUED, JobState.AWAITING]
+    desk.events += words  # they come after all: nothing is begun twice
+    await desk.heard()
+    assert [desk.job(job.id).head.state for job in (whole, partly)] == [JobState.QUEUED, JobState.AWAITING]
+    assert desk.job(whole.id).head.fence == 0
