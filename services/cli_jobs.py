@@ -88,6 +88,8 @@ def show(job: JobId, as_json: AsJson = False) -> None:  # noqa: FBT002
             held.id, f"{held.role} {held.n}", held.state, held.data_class, held.clause, operator.moment(held.due)
         )
     console.print(table)
+    for n, reason in found.refused.items():
+        console.print(f"item {n} gave nothing: {reason}", highlight=False)
     kind, sentence = found.no_retry
     console.print(f"no retry: {kind}: {sentence}" if kind else "can be retried", highlight=False, soft_wrap=True)
 

@@ -85,11 +85,15 @@ class HeldLine(msgspec.Struct, frozen=True):
 
 
 class JobDetail(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A job, and what it holds. `no_retry`: why it cannot be retried, a stable kind and a sentence; empty if it can."""
+    """A job, and what it holds. `no_retry`: why it cannot be retried, a stable kind and a sentence; empty if it can.
+
+    `refused`: items of a batch that gave nothing, by their input's number, and the kind of why.
+    """
 
     job: JobLine
     assets: tuple[HeldLine, ...]
     no_retry: tuple[str, str] = ("", "")
+    refused: dict[int, str] = {}
 
 
 class ListParked(msgspec.Struct, frozen=True):

@@ -112,8 +112,8 @@ async def show(estate: Estate, ask: api.ShowJob) -> api.JobDetail:
     try:
         may_retry(estate, job)
     except MayflyError as error:
-        return api.JobDetail(_line(estate, job), held, (error.kind, str(error)))
-    return api.JobDetail(_line(estate, job), held)
+        return api.JobDetail(_line(estate, job), held, (error.kind, str(error)), refused=job.head.refused)
+    return api.JobDetail(_line(estate, job), held, refused=job.head.refused)
 
 
 async def retry(estate: Estate, ask: api.RetryJob) -> api.JobLine:

@@ -127,6 +127,7 @@ class TestAttempts:
         assert states(told) == {0: ("succeeded", ""), 1: ("failed", "no-face"), 2: ("succeeded", "")}
         assert [item.result for item in told.items] == [made[0].id, "", made[2].id]
         assert desk.asset(made[0].id).head.state is AssetState.STORED
+        assert (await desk.ask(api_operator.ShowJob(job.id))).refused == {1: "no-face"}
         assert desk.asset(made[1].id).head.state is AssetState.DEAD  # in the same commit
         with pytest.raises(KeyMissing):
             desk.book.key(made[1].head.page, made[1].id)

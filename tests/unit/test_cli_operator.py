@@ -95,7 +95,9 @@ def answer(partition: int, request: Any) -> Any:  # noqa: PLR0911
         case api.ShowJob():
             held = api.HeldLine("ast_x", "input", 0, "stored", "face_image", "000 §1", 2e9, float("inf"))
             forever = msgspec.structs.replace(held, role="result", due=float("inf"))
-            return api.JobDetail(line(request.job), (held, forever), ("inputs-gone", "expected its input"))
+            return api.JobDetail(
+                line(request.job), (held, forever), ("inputs-gone", "expected its input"), {3: "no-face"}
+            )
         case api.ListParked():
             lines = (parked(partition, "generate/7"), parked(partition, "upload/9", reason="undecodable"))
             return api.ParkedLines(lines)
@@ -153,6 +155,7 @@ class TestJobs:
         assert asked == [(2, api.ShowJob(job))]
         assert "no retry: inputs-gone" in shown
         assert "never" in shown
+        assert "item 3 gave nothing: no-face" in shown
         told = json.loads(run(cli_jobs.app, "show", job, "--json"))
         assert told["assets"][1]["due"] is None
 
