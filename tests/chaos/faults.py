@@ -8,7 +8,8 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,8 +22,6 @@ from services.local.processes import PROC, members
 from services.local.s3 import S3, client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from services.local.system import System
 
 PAUSE_S = (3.0, 5.0)
@@ -56,8 +55,7 @@ def paused(name: str, for_s: tuple[float, float] = PAUSE_S) -> Fault:
     """A process stands still, and goes on as if no time had passed."""
 
     async def strike(system: System, chance: Random) -> None:
-        async with _standing_still(system, name):
-            await asyncio.sleep(chance.uniform(*for_s))
+        await _stand_still(partial(_signal, system, name), chance.uniform(*for_s))
 
     return Fault(f"{name} paused", strike)
 
@@ -79,8 +77,7 @@ def actor_killed(title: str) -> Fault:
 
     async def strike(system: System, chance: Random) -> None:
         if pids := _actors(system, title):
-            with suppress(ProcessLookupError):
-                os.kill(chance.choice(pids), signal.SIGKILL)
+            _send(chance.choice(pids), signal.SIGKILL)
 
     return Fault(f"{title.removeprefix('ray::')} killed", strike)
 
@@ -89,15 +86,8 @@ def actor_paused(title: str) -> Fault:
     """An engine actor stands still with a lease in its hands."""
 
     async def strike(system: System, chance: Random) -> None:
-        if not (pids := _actors(system, title)):
-            return
-        pid = chance.choice(pids)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
-            try:
-                await asyncio.sleep(chance.uniform(*PAUSE_S))
-            finally:
-                os.kill(pid, signal.SIGCONT)
+        if pids := _actors(system, title):
+            await _stand_still(partial(_send, chance.choice(pids)), chance.uniform(*PAUSE_S))
 
     return Fault(f"{title.removeprefix('ray::')} paused", strike)
 
@@ -162,20 +152,24 @@ ALL: tuple[Fault, ...] = (
 )
 
 
-@asynccontextmanager
-async def _standing_still(system: System, name: str) -> AsyncIterator[None]:
-    _signal(system, name, signal.SIGSTOP)
+async def _stand_still(send: Callable[[int], None], for_s: float) -> None:
+    """Whoever hears these signals stands still, and goes on as if no time had passed."""
+    send(signal.SIGSTOP)
     try:
-        yield
+        await asyncio.sleep(for_s)
     finally:
-        _signal(system, name, signal.SIGCONT)
+        send(signal.SIGCONT)
 
 
 def _signal(system: System, name: str, number: int) -> None:
     if (child := system.child(name)) is not None:
         for process in members(child):
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, number)
+            _send(process.pid, number)
+
+
+def _send(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _actors(system: System, title: str) -> list[int]:
