@@ -70,7 +70,7 @@ async def register(request: Call, core: NamedDependency[Core], app: AppName, bod
     handle = _handle(core, request, app, told.channel, told.fields)
     name = await _name(core, request, app, handle)
     ask = asks.Register(request.user.id, app, name, handle, told.fields, told.password, told.channel)
-    return await core.client.ask(core.mint.place(request.user.id, name), ask, asks.Sent)
+    return await core.ask(request.user.id, name, ask, asks.Sent)
 
 
 @post(
@@ -86,8 +86,7 @@ async def confirm(request: Call, core: NamedDependency[Core], app: AppName, body
     handle = core.mint.login(request.user.id, app, _normal(told.address))
     name = await _name(core, request, app, handle)
     ask = asks.Confirm(request.user.id, app, name, handle, told.code, told.password)
-    session = await core.client.ask(core.mint.place(request.user.id, name), ask, asks.Session)
-    return Response(_view(session), status_code=HTTPStatus.CREATED, headers=_NO_STORE)
+    return _signed_in(await core.ask(request.user.id, name, ask, asks.Session))
 
 
 @post(
@@ -103,8 +102,7 @@ async def login(request: Call, core: NamedDependency[Core], app: AppName, body: 
     handle = core.mint.login(request.user.id, app, _normal(told.address))
     name = await _name(core, request, app, handle)
     ask = asks.Login(request.user.id, app, name, handle, told.password)
-    session = await core.client.ask(core.mint.place(request.user.id, name), ask, asks.Session)
-    return Response(_view(session), status_code=HTTPStatus.CREATED, headers=_NO_STORE)
+    return _signed_in(await core.ask(request.user.id, name, ask, asks.Session))
 
 
 @post("/{app:str}/sessions/end", name="logout", status_code=HTTPStatus.OK, summary="Sign out")
@@ -119,7 +117,7 @@ async def logout(
     """This session, or with `?everywhere=true` all of them."""
     name, secret = _session(session)
     ask = asks.Logout(request.user.id, app, name, secret, everywhere)
-    return await core.client.ask(core.mint.place(request.user.id, name), ask, Done)
+    return await core.ask(request.user.id, name, ask, Done)
 
 
 @get("/{app:str}/account", name="centre", summary="The personal centre: everything that is held")
@@ -139,7 +137,7 @@ async def amend(
     told = bodies.decode(body, bodies.AmendBody)
     name, secret = _session(session)
     ask = asks.Amend(request.user.id, app, name, secret, told.fields, told.password, told.old_password)
-    view = await core.client.ask(core.mint.place(request.user.id, name), ask, asks.CentreView)
+    view = await core.ask(request.user.id, name, ask, asks.CentreView)
     return Response(view, headers=_NO_STORE)
 
 
@@ -157,7 +155,7 @@ async def new_address(
     told = bodies.decode(body, bodies.AddressBody)
     name, secret = _session(session)
     ask = asks.NewAddress(request.user.id, app, name, secret, told.channel, told.address)
-    return await core.client.ask(core.mint.place(request.user.id, name), ask, asks.Sent)
+    return await core.ask(request.user.id, name, ask, asks.Sent)
 
 
 @post(
@@ -178,11 +176,11 @@ async def confirm_address(
     handle = core.mint.login(tenant, app, _normal(told.address))
     ask = asks.ConfirmAddress(tenant, app, name, secret, handle, told.code)
     look = msgspec.structs.replace(ask, only_look=True)
-    await core.client.ask(core.mint.place(tenant, name), look, asks.CentreView)  # who has no code moves no alias
+    await core.ask(tenant, name, look, asks.CentreView)  # who has no code moves no alias
     if handle != name and handle not in before:  # first the way there: until the account agrees, it opens nothing
         await _alias(core, request, app, handle, name)
     try:
-        view = await core.client.ask(core.mint.place(tenant, name), ask, asks.CentreView)
+        view = await core.ask(tenant, name, ask, asks.CentreView)
     except MayflyError:
         if handle != name and handle not in before:
             await _alias(core, request, app, handle, "", mine=name)
@@ -207,7 +205,7 @@ async def leave(
     name, secret = _session(session)
     aliases = await _handles(core, request, app, name, secret) - {name}
     ask = asks.Leave(request.user.id, app, name, secret, told.password)
-    view = await core.client.ask(core.mint.place(request.user.id, name), ask, RequestView)
+    view = await core.ask(request.user.id, name, ask, RequestView)
     for handle in aliases:
         await _alias(core, request, app, handle, "", mine=name)
     return view
@@ -240,17 +238,17 @@ def _handle(core: Core, request: Call, app: str, channel: str, fields: dict[str,
 
 async def _name(core: Core, request: Call, app: str, handle: str) -> str:
     ask = asks.Resolve(request.user.id, app, handle)
-    return (await core.client.ask(core.mint.place(request.user.id, handle), ask, asks.Resolved)).name
+    return (await core.ask(request.user.id, handle, ask, asks.Resolved)).name
 
 
 async def _alias(core: Core, request: Call, app: str, handle: str, name: str, *, mine: str = "") -> None:
     ask = asks.PutAlias(request.user.id, app, handle, name, mine)
-    await core.client.ask(core.mint.place(request.user.id, handle), ask, Done)
+    await core.ask(request.user.id, handle, ask, Done)
 
 
 async def _centre(core: Core, request: Call, app: str, name: str, secret: bytes) -> asks.CentreView:
     ask = asks.Centre(request.user.id, app, name, secret)
-    return await core.client.ask(core.mint.place(request.user.id, name), ask, asks.CentreView)
+    return await core.ask(request.user.id, name, ask, asks.CentreView)
 
 
 async def _handles(core: Core, request: Call, app: str, name: str, secret: bytes) -> set[str]:
@@ -269,6 +267,7 @@ def _session(text: str) -> tuple[str, bytes]:
     return found[1], base64.urlsafe_b64decode(found[2] + "=")
 
 
-def _view(session: asks.Session) -> SessionView:
+def _signed_in(session: asks.Session) -> Response[SessionView]:
     secret = base64.urlsafe_b64encode(session.secret).decode().rstrip("=")
-    return SessionView(session.subject, f"{session.subject}.{secret}", session.until)
+    view = SessionView(session.subject, f"{session.subject}.{secret}", session.until)
+    return Response(view, status_code=HTTPStatus.CREATED, headers=_NO_STORE)

@@ -45,7 +45,7 @@ async def get_consents(
     """What stands, what does not and why, and everything that was ever said."""
     tenant = request.user.id
     ask = GetConsents(tenant, app, subject)
-    return Response(await core.client.ask(core.mint.place(tenant, subject), ask, ConsentsView), headers=_NO_STORE)
+    return Response(await core.ask(tenant, subject, ask, ConsentsView), headers=_NO_STORE)
 
 
 @put(
@@ -77,7 +77,7 @@ async def put_consent(
         proof=told.proof,
         guardian=told.guardian,
     )
-    return await core.client.ask(core.mint.place(tenant, subject), ask, ConsentView)
+    return await core.ask(tenant, subject, ask, ConsentView)
 
 
 @put(
@@ -92,7 +92,7 @@ async def put_age(
     """Only where the app's policy asks for an age; which bands it tells apart, `GET /v1/{app}/consents` says."""
     tenant = request.user.id
     ask = PutAge(tenant, app, subject, bodies.decode(body, AgeBody).band)
-    return await core.client.ask(core.mint.place(tenant, subject), ask, AgeView)
+    return await core.ask(tenant, subject, ask, AgeView)
 
 
 ROUTES: Final = [get_texts, get_consents, put_consent, put_age]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +15,8 @@ from services.gateway.render.desk import Desk
 from services.gateway.tenants import TenantTable
 from stream.ids import Mint
 from stream.vault.courier import Courier
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Core(msgspec.Struct, frozen=True):
@@ -30,3 +33,7 @@ class Core(msgspec.Struct, frozen=True):
     revoke_url: str
     grant_ttl_s: float
     desk: Desk  # of RAM-only apps
+
+    async def ask(self, tenant: str, subject: str, request: msgspec.Struct, reply: type[T]) -> T:
+        """The answer of whoever owns this subject's partition. Raises as `OwnerClient.ask` does."""
+        return await self.client.ask(self.mint.place(tenant, subject), request, reply)

@@ -58,7 +58,7 @@ async def open_request(
         text=told.text,
         public_key=told.key(),
     )
-    view = await core.client.ask(core.mint.place(request.user.id, subject), ask, RequestView)
+    view = await core.ask(request.user.id, subject, ask, RequestView)
     headers = {**_NO_STORE, "Location": f"/v1/{app}/requests/{view.id}"}
     return Response(view, status_code=HTTPStatus.CREATED, headers=headers)
 
@@ -69,7 +69,7 @@ async def list_requests(
 ) -> Response[RequestsView]:
     """Those that live, oldest first."""
     ask = ListRequests(request.user.id, app, subject)
-    view = await core.client.ask(core.mint.place(request.user.id, subject), ask, RequestsView)
+    view = await core.ask(request.user.id, subject, ask, RequestsView)
     return Response(view, headers=_NO_STORE)
 
 
