@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, ClassVar, Self
 
@@ -123,8 +123,8 @@ class Cluster:
         cluster._epoch = str(await cluster._schedule("epoch", limit_s=CONNECT_S))  # its process may have to start first
         return cluster
 
-    async def keep(self, address: str, *, token_path: str = "") -> None:
-        """Join Ray as soon as it is there, and anew whenever it has gone, until cancelled.
+    async def keep(self, address: str, *, token_path: str = "", gone: Callable[[], None] = lambda: None) -> None:
+        """Join Ray as soon as it is there, and anew whenever it has gone, until cancelled. `gone` is told each time.
 
         What a worker promised must not wait for it: estates open, and erase, while nothing can be computed.
         """
@@ -137,6 +137,7 @@ class Cluster:
                 continue
             await self._until_gone()
             log.warning("nothing of Ray has answered for %g s: it is joined anew", GONE_S)
+            gone()
             await self._leave()
 
     async def close(self) -> None:

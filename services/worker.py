@@ -239,7 +239,8 @@ async def wired(settings: Settings, port: int) -> AsyncIterator[tuple[faust.App,
                 log.warning("%s is not served here: its data stay in %s", policy.app, policy.residency.region)
         cluster = Cluster(cluster_config(settings))
         stack.push_async_callback(cluster.close)
-        _beside(stack, cluster.keep(settings.ray_address, token_path=settings.ray_token_path), "ray")
+        keeping = cluster.keep(settings.ray_address, token_path=settings.ray_token_path, gone=metrics.RAY_GONE.inc)
+        _beside(stack, keeping, "ray")
         wiring = Wiring(
             settings=settings,
             address=f"127.0.0.1:{port}",

@@ -21,6 +21,7 @@ SIGNING_UNREAD = Counter("mayfly_signing_key_unread_total", "Looks at the folder
 POLICIES_UNREAD = Counter(
     "mayfly_policies_unread_total", "Looks at the policies in force that found one not to compile"
 )
+RAY_GONE = Counter("mayfly_ray_gone_total", "Times that nothing of Ray answered for so long that it is joined anew")
 SWEEP_FAILURES = Counter("mayfly_sweep_failures_total", "Rounds of the sweeper that the object store did not answer")
 DROPPED_BUCKETS = Counter("mayfly_dropped_buckets_total", "Buckets whose keys died in one commit at their deadline")
 DROP_S = Histogram(

@@ -54,5 +54,5 @@ async def test_it_is_joined_again_when_it_has_gone(away: Cluster, monkeypatch: p
     for pause in ("JOIN_AGAIN_S", "LOOK_S", "GONE_S"):
         monkeypatch.setattr(client, pause, 0.0)
     with pytest.raises(Enough):
-        await asyncio.wait_for(away.keep("head:1"), 10)
-    assert heard == ["head:1", "head:1", "left", "head:1"]
+        await asyncio.wait_for(away.keep("head:1", gone=lambda: heard.append("gone")), 10)
+    assert heard == ["head:1", "head:1", "gone", "left", "head:1"]
