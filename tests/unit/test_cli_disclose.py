@@ -14,7 +14,7 @@ from services import cli_disclose, cli_export, cli_hold, disclosed, owner_call
 from services.case_files import NoSuchCase
 from services.disclosed import BadExtract
 from services.local.running import Running
-from services.settings import Settings, save
+from services.settings import Settings
 from stream.agents import api_cases as api
 from stream.agents import orders
 from stream.agents.cases import BadCase
@@ -23,25 +23,14 @@ from stream.policies.disclosures import NoDisclosure, NotDisclosable, WrongDocum
 from stream.vault.envelope import seal_bytes
 from stream.vault.purposes import disclosure_info
 from stream.vault.secret import Tampered
+from tests.unit.settled import SECRET, settled
 
-SECRET = "00" * 32
 CASE = "Az. 17/26"
 
 
 @pytest.fixture
 def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    known = Settings(
-        kafka="",
-        s3_url="",
-        s3_access_key="",
-        s3_secret_key="",
-        bucket="",
-        secret=SECRET,
-        internal_token="",
-        state_dir=str(tmp_path / "state"),
-    )
-    save(known, tmp_path / "settings.json")
-    monkeypatch.setenv("MAYFLY_SETTINGS", str(tmp_path / "settings.json"))
+    known = settled(tmp_path, monkeypatch, state_dir=str(tmp_path / "state"))
     monkeypatch.setattr(cli_disclose, "running", lambda: Running(url="", workers={"worker-1": 1}))
     return known
 

@@ -15,29 +15,18 @@ from services import approvers, cli_hold, owner_call
 from services.approvers import BadApprovers
 from services.hold_files import HoldFiles, NoSuchCase, Opened
 from services.local.running import Running
-from services.settings import Settings, save
+from services.settings import Settings
 from stream.agents import api, cases
 from stream.agents.cases import BadCase
 from stream.ids import Mint
+from tests.unit.settled import SECRET, settled
 
-SECRET = "00" * 32
 CASE = "4 O 17/26"
 
 
 @pytest.fixture
 def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    known = Settings(
-        kafka="",
-        s3_url="",
-        s3_access_key="",
-        s3_secret_key="",
-        bucket="",
-        secret=SECRET,
-        internal_token="",
-        state_dir=str(tmp_path / "state"),
-    )
-    save(known, tmp_path / "settings.json")
-    monkeypatch.setenv("MAYFLY_SETTINGS", str(tmp_path / "settings.json"))
+    known = settled(tmp_path, monkeypatch, state_dir=str(tmp_path / "state"))
     monkeypatch.setattr(cli_hold, "running", lambda: Running(url="", workers={"worker-1": 1}))
     return known
 

@@ -17,7 +17,7 @@ from services import approvers, cli_jobs, cli_parked, operator, owner_call, unan
 from services.gateway.errors import OwnerAway, OwnerRefused
 from services.local.ports import free_ports
 from services.local.running import Running
-from services.settings import Settings, save
+from services.settings import Settings
 from stream.agents import api_operator as api
 from stream.agents import cases, operators
 from stream.agents.api import Problem
@@ -25,8 +25,8 @@ from stream.agents.parked import UnknownParked
 from stream.audit.operated import Action
 from stream.events.rows import JobState, Lane
 from stream.ids import Kind, Mint, UnknownId
+from tests.unit.settled import SECRET, settled
 
-SECRET = "00" * 32
 PARTITIONS = 3
 
 Asked = list[tuple[int, Any]]
@@ -34,19 +34,7 @@ Asked = list[tuple[int, Any]]
 
 @pytest.fixture
 def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    known = Settings(
-        kafka="",
-        s3_url="",
-        s3_access_key="",
-        s3_secret_key="",
-        bucket="",
-        secret=SECRET,
-        internal_token="",
-        state_dir="",
-        partitions=PARTITIONS,
-    )
-    save(known, tmp_path / "settings.json")
-    monkeypatch.setenv("MAYFLY_SETTINGS", str(tmp_path / "settings.json"))
+    known = settled(tmp_path, monkeypatch, partitions=PARTITIONS)
     monkeypatch.setattr(operator, "running", lambda: Running(url="", workers={"worker-1": 1}))
     return known
 

@@ -18,8 +18,9 @@ from services import cli_pool, pool_api, pool_call
 from services.gateway.errors import OwnerAway, OwnerRefused
 from services.local.ports import free_ports
 from services.local.running import Running
-from services.settings import Settings, save
+from services.settings import Settings
 from stream.errors import StoreUnavailable
+from tests.unit.settled import settled
 
 TOKEN = "token"
 STATUS = PoolStatus("noop", 4, 2, 1, 1, 0, 3, "4 jobs need 3", spares=2, max_actors=5, by_hand=True)
@@ -31,18 +32,7 @@ WAITING = (Waiting("job_1", "batch", "turn", 0, 3.0), Waiting("job_2", "standard
 
 @pytest.fixture
 def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    known = Settings(
-        kafka="",
-        s3_url="",
-        s3_access_key="",
-        s3_secret_key="",
-        bucket="",
-        secret="00" * 32,
-        internal_token=TOKEN,
-        state_dir="",
-    )
-    save(known, tmp_path / "settings.json")
-    monkeypatch.setenv("MAYFLY_SETTINGS", str(tmp_path / "settings.json"))
+    known = settled(tmp_path, monkeypatch, internal_token=TOKEN)
     monkeypatch.setattr(cli_pool, "running", lambda: Running(url="", workers={"worker-1": 1}))
     return known
 

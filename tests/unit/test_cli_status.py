@@ -12,25 +12,14 @@ from typer.testing import CliRunner
 
 from services import cli_status, unanswered
 from services.local.running import Running
-from services.settings import Settings, save
+from services.settings import Settings
+from tests.unit.settled import settled
 
 
 @pytest.fixture
 def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The partitions that the one worker which answers serves, of three."""
-    known = Settings(
-        kafka="",
-        s3_url="",
-        s3_access_key="",
-        s3_secret_key="",
-        bucket="",
-        secret="00" * 32,
-        internal_token="",
-        state_dir="",
-        partitions=3,
-    )
-    save(known, tmp_path / "settings.json")
-    monkeypatch.setenv("MAYFLY_SETTINGS", str(tmp_path / "settings.json"))
+    settled(tmp_path, monkeypatch, partitions=3)
     monkeypatch.setenv("MAYFLY_HOME", str(tmp_path))
     monkeypatch.setattr(cli_status, "running", lambda: Running(url="http://here", workers={"gone": 1, "worker-2": 2}))
     owned: set[int] = set()

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from services import cli_disclose, cli_incident, cli_notices, cli_sharing, register, unanswered
 from services.register import Register, UnknownEntry
-from services.settings import Settings, save
 from stream.agents.api_cases import DisclosureView
 from stream.agents.api_incidents import IncidentView, NoticeView
 from stream.events.records import Incident, IncidentState
@@ -24,6 +23,7 @@ from stream.policies.model import Consent
 from stream.policies.notices import NoNotice, TooSoon
 from stream.policies.obligations import Occasion, Purpose, PurposeRule, Use
 from stream.policies.sharing import Shared, SharingRefused
+from tests.unit.settled import settled
 
 POLICIES = compiler.load_all("")
 CHINA = Holidays()
@@ -43,11 +43,7 @@ def run(app: Any, *words: str) -> str:
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Register:
     """A register without Kafka, whose records are those that Kafka would have."""
-    known = Settings(
-        kafka="", s3_url="", s3_access_key="", s3_secret_key="", bucket="", secret="", internal_token="", state_dir=""
-    )
-    save(known, tmp_path / "settings.json")
-    monkeypatch.setenv("MAYFLY_SETTINGS", str(tmp_path / "settings.json"))
+    settled(tmp_path, monkeypatch)
     kept = Register()
 
     async def load(_bootstrap: str) -> Register:
