@@ -28,7 +28,7 @@ from ray_cluster.guard import Guard
 from ray_cluster.leases import Inventory, Progress, Task
 from ray_cluster.roster import LEASES_PER_ACTOR
 from stream.errors import MayflyError
-from stream.events.bus import Outcome
+from stream.events.bus import NO_ITEM, Outcome
 from stream.vault import resident
 from stream.vault.courier import Courier
 from stream.vault.envelope import Recipient
@@ -149,7 +149,7 @@ class EngineActor:
         lease.asked(wait_s)
         seq = await lease.bell.after(after_seq + 1, wait_s) - 1
         return msgspec.msgpack.encode(
-            Progress(job, fence, seq, step=lease.step, fraction=lease.fraction, outcome=lease.outcome)
+            Progress(job, fence, seq, step=lease.step, fraction=lease.fraction, outcome=lease.outcome, item=lease.item)
         )
 
     async def cancel(self, job: str, fence: int) -> None:
@@ -202,7 +202,9 @@ class EngineActor:
                     computed=computed if part == last else _not_yet,
                 )
 
-            lease.outcome = await batch.attempts(task, one, lambda step, fraction: lease.report(loop, step, fraction))
+            lease.outcome = await batch.attempts(
+                task, one, lambda step, fraction: lease.report(loop, step, fraction), lease.begin
+            )
         else:
             lease.outcome = Outcome("failed", kind="permanent", reason="bad-task", wiped=True)
         lease.end(time.monotonic())
@@ -274,6 +276,7 @@ class _Lease:
         self.bell = Bell()
         self.step = ""
         self.fraction = 0.0
+        self.item = NO_ITEM
         self.computed = False  # only storing is left
         self.outcome: Outcome | None = None
         self.ended_at = 0.0
@@ -286,6 +289,11 @@ class _Lease:
     def asked(self, wait_s: float) -> None:
         """Its owner lives, and will wait so long for an answer."""
         self._asked_until = time.monotonic() + wait_s
+
+    def begin(self, item: int) -> None:
+        """An item of a batch: waiters hear of it at once."""
+        self.item = item
+        self.bell.ring()
 
     def end(self, now: float) -> None:
         """It has its outcome."""

@@ -35,10 +35,11 @@ def parts(task: Task) -> tuple[Task, ...]:
     )
 
 
-async def attempts(task: Task, one: Attempt, report: Report) -> Outcome:
+async def attempts(task: Task, one: Attempt, report: Report, begun: Callable[[int], None]) -> Outcome:
     """Attempt each item with `one`. An item that fails does not stop the others; a lease taken back does.
 
     It has succeeded if any item has. An item whose failure may pass leaves it to the owner whether all are tried again.
+    `begun` hears of each item of a batch before anything of it is fetched: should this process die, it may be why.
     """
     todo = parts(task)
     if len(todo) == 1:
@@ -47,6 +48,7 @@ async def attempts(task: Task, one: Attempt, report: Report) -> Outcome:
     told: list[ItemOutcome] = []
     wiped = True
     for at, part in enumerate(todo):
+        begun(part.outputs[0].item)
         outcome = await one(part, _share(report, at, len(todo)))
         wiped = wiped and outcome.wiped
         if outcome.status == "cancelled":

@@ -23,7 +23,7 @@ from stream.agents.estate import Estate
 from stream.agents.wiped import wiped
 from stream.audit.grants import Grantee
 from stream.errors import LostLease, MayflyError, StoreUnavailable
-from stream.events.bus import DetectRequested, Outcome, UploadReceived
+from stream.events.bus import NO_ITEM, DetectRequested, Outcome, UploadReceived
 from stream.events.lease import (
     FORGOTTEN,
     OUT_OF_MEMORY,
@@ -397,7 +397,7 @@ class Dispatcher:
             self._learn(operation, alone, outcome.engine_s or outcome.seconds)
 
     async def _outcome(self, estate: Estate, job_id: str, fence: int, actor: str) -> Outcome | None:
-        seq = -1
+        seq, item = -1, NO_ITEM
         while True:
             job = estate.book.job(job_id)
             if job is None or job.head.fence != fence or job.head.state is not JobState.LEASED:
@@ -406,7 +406,7 @@ class Dispatcher:
                 progress = await self._cluster.progress(actor, job_id, fence, after_seq=seq, wait_s=PROGRESS_WAIT_S)
             except LostLease as error:
                 kind = "resource" if error.kind == OUT_OF_MEMORY else "transient"
-                return Outcome(status="failed", kind=kind, reason=error.kind, wiped=True)
+                return Outcome(status="failed", kind=kind, reason=error.kind, wiped=True, suspect=item)
             except StoreUnavailable:
                 await asyncio.sleep(AGAIN_S)
                 continue
@@ -414,7 +414,7 @@ class Dispatcher:
                 return Outcome(status="failed", kind="transient", reason=FORGOTTEN, wiped=True)
             if progress.outcome is not None:
                 return progress.outcome
-            seq = progress.seq
+            seq, item = progress.seq, progress.item
             estate.watch.bump(job_id, progress)
 
     async def _decline(self, proposal: Proposal) -> None:

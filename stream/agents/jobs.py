@@ -28,7 +28,7 @@ from stream.events.bus import (
     UploadReceived,
     bus,
 )
-from stream.events.lease import SHARED
+from stream.events.lease import ACTOR_GONE, OUT_OF_MEMORY, SHARED
 from stream.events.rows import AssetBody, AssetState, JobBody, JobHead, JobState, Lane, Stage, SubjectBody, SubjectHead
 from stream.ids import Kind, entry_of
 from stream.ledger import Change, Outgoing
@@ -41,6 +41,7 @@ from stream.vault.record import open_body, seal_body
 DETECT_OPERATION = "detect"
 
 Completed = DetectCompleted | GenerateCompleted
+_FATAL = frozenset({ACTOR_GONE, OUT_OF_MEMORY})
 _UNDER_WAY = frozenset({JobState.AWAITING, JobState.QUEUED, JobState.LEASED})
 
 
@@ -292,8 +293,13 @@ def failed(estate: Estate, change: Change, job: Job, outcome: Outcome) -> None:
     if outcome.wiped:
         gone = [let_go(asset) for asset in gone]
     following = _following(estate, job, outcome)
+    refused = job.head.refused
+    if isinstance(following, attempts.Over) and _to_blame(estate, job, outcome):
+        _count_refused(change, job, following.reason)
+        refused = refused | {outcome.suspect: following.reason}
+        following = attempts.Again(0.0, 0, 0, "")  # the others begin anew
     body = msgspec.structs.replace(_making(job, ()), attempts=following.attempts)
-    job = Job(job.id, msgspec.structs.replace(job.head, actor=""), body)
+    job = Job(job.id, msgspec.structs.replace(job.head, actor="", refused=refused), body)
     assets.forget(estate, change, gone, "attempt")
     if isinstance(following, attempts.Over):
         if outcome.kind == items.LASTING or following.reason == attempts.CRASHES:
@@ -508,6 +514,12 @@ def _following(estate: Estate, job: Job, outcome: Outcome) -> attempts.Again | a
     assert job.body is not None
     profiles = estate.tools.profiles.get(wanted(job), ())
     return attempts.after(job.body, outcome, pauses_s=estate.rules.retry_after_s, profiles=profiles)
+
+
+def _to_blame(estate: Estate, job: Job, outcome: Outcome) -> bool:
+    """Whether an actor died, or memory ran out, at one item of several that are left."""
+    left = {item.n for item in open_items(estate, job)}
+    return outcome.reason in _FATAL and outcome.suspect in left and len(left) > 1
 
 
 def _accept(estate: Estate, change: Change, job: Job, told: Mapping[int, ItemOutcome], *, wiped: bool) -> None:

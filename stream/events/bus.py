@@ -60,6 +60,9 @@ class ExpireCompleted(msgspec.Struct, frozen=True, tag="expire.completed"):
     at: float
 
 
+NO_ITEM = -1
+
+
 class OutputFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an engine made, as it tells the owner. No media."""
 
@@ -94,6 +97,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     wiped: bool = False
     engine_s: float = 0.0  # of `seconds`, those in which the engine ran: what the attempt took from its actor
     items: tuple[ItemOutcome, ...] = ()  # of a batch, whose `outputs` are here
+    suspect: int = NO_ITEM  # the item of a batch that its actor was at when it died
 
 
 Event = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from stream.events.bus import Outcome
+from stream.events.bus import NO_ITEM, Outcome
 
 ACTOR_GONE = "actor-gone"
 """The reason of an attempt whose actor died under it: of all causes, the one that may be its input's fault."""
@@ -94,6 +94,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     fraction: float = 0.0
     outcome: Outcome | None = None
     known: bool = True  # False: this actor never heard of that fence
+    item: int = NO_ITEM  # of a batch: the one at work
 
 
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -40,7 +40,11 @@ def attempted(task: Task, *outcomes: Outcome) -> tuple[Outcome, list[Task], list
         report("run", 0.5)
         return left.pop(0)
 
-    ended = asyncio.run(batch.attempts(task, one, lambda step, fraction: reported.append((step, fraction))))
+    begun: list[int] = []
+    ended = asyncio.run(
+        batch.attempts(task, one, lambda step, fraction: reported.append((step, fraction)), begun.append)
+    )
+    assert begun == ([part.outputs[0].item for part in tried] if len(task.outputs) > 1 else [])
     return ended, tried, reported
 
 

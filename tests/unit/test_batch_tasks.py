@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import pytest_asyncio
@@ -12,8 +13,9 @@ from ray_cluster import batch
 from stream.agents import api, jobs
 from stream.agents.book import Job
 from stream.agents.dispatch import BATCH_MARGIN, LEASE_MAX_S, Dispatcher
+from stream.errors import LostLease
 from stream.events.bus import ItemOutcome, Outcome, OutputFacts
-from stream.events.lease import SHARED, Progress, Proposal, Size, Task
+from stream.events.lease import ACTOR_GONE, OUT_OF_MEMORY, SHARED, Progress, Proposal, Size, Task
 from stream.events.rows import JobState
 from stream.vault.envelope import Recipient
 from stream.vault.purposes import lease_info, params_info
@@ -36,18 +38,30 @@ class Urls:
     get_url = put_url
 
 
+class Died(LostLease):
+    def __init__(self, kind: str) -> None:
+        super().__init__("expected an actor that lives")
+        self.kind = kind  # type: ignore[misc]
+
+
 class Cluster:
     """One actor that takes what is started, and ends as told."""
 
     def __init__(self) -> None:
         self.recipient = Recipient.new()
         self.started: list[Task] = []
-        self.outcome = Outcome("failed")
+        self.outcome: Outcome | None = Outcome("failed")
+        self.words: list[Progress] = []  # what it says before that
+        self.dies = ""
 
     async def start(self, _actor: str, task: Task) -> None:
         self.started.append(task)
 
     async def progress(self, _actor: str, job: str, fence: int, **_: object) -> Progress:
+        if self.words:
+            return self.words.pop(0)
+        if self.dies:
+            raise Died(self.dies)
         return Progress(job, fence, 1, outcome=self.outcome)
 
     async def ack(self, *_: object) -> None:
@@ -174,6 +188,19 @@ async def test_each_item_that_succeeded_teaches(bench: Bench) -> None:
     failed = ItemOutcome(1, kind="permanent", reason="undecodable-media", engine_s=9.0)
     await bench.ended(job, Outcome("succeeded", items=(*detected(0).items, failed), wiped=True))
     assert [(operation, seconds) for operation, _, seconds in bench.learnt] == [("detect", 1.0)]
+
+
+@pytest.mark.parametrize("reason", [ACTOR_GONE, OUT_OF_MEMORY])
+async def test_the_item_that_an_actor_died_at_is_named(bench: Bench, reason: str) -> None:
+    job = await bench.dressed("", "")
+    await bench.leased(job)
+    fence = bench.desk.job(job.id).head.fence
+    bench.cluster.words = [Progress(job.id, fence, 1, item=0), Progress(job.id, fence, 2, item=1)]
+    bench.cluster.dies = reason
+    with patch.object(jobs, "completed", wraps=jobs.completed) as completed:
+        await bench.ended(job, Outcome("failed"))
+    (outcome,) = [call.args[-1] for call in completed.call_args_list]
+    assert (outcome.reason, outcome.suspect) == (reason, 1)
 
 
 async def test_a_new_owner_does_not_wait_for_the_word_that_the_last_input_came(bench: Bench) -> None:

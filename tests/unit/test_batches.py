@@ -19,7 +19,7 @@ from stream.agents.book import Asset, Job, KeyMissing
 from stream.agents.closing import Closer
 from stream.agents.owner import RefusedByVerdict
 from stream.events.bus import DetectCompleted, GenerateCompleted, ItemOutcome, Outcome, OutputFacts
-from stream.events.lease import SHARED
+from stream.events.lease import ACTOR_GONE, OUT_OF_MEMORY, SHARED
 from stream.events.rows import AssetState, JobState, Stage
 from stream.metrics import worker as metrics
 from tests.unit.desk import APP, FACTS, TENANT, Desk
@@ -174,6 +174,58 @@ class TestAttempts:
         job, _ = await desk.leased(await desk.uploaded(**batch(2)))
         await desk.outcome(job, outcome(good(0)))
         assert states(await view(desk, job)) == {0: ("succeeded", ""), 1: ("failed", "item-untold")}
+
+
+class TestFatal:
+    """An item that takes its actor down: after as many as a job may, it is refused, and the others begin anew."""
+
+    @pytest.mark.parametrize(
+        ("kind", "reason", "tries", "told"),
+        [("transient", ACTOR_GONE, 2, "input-crashes-actor"), ("resource", OUT_OF_MEMORY, 3, OUT_OF_MEMORY)],
+    )
+    async def test_the_others_are_made(self, desk: Desk, kind: str, reason: str, tries: int, told: str) -> None:
+        died = Outcome("failed", kind=kind, reason=reason, wiped=True, suspect=1)
+        job = await desk.uploaded(**batch(3))
+        for _ in range(tries):
+            assert desk.job(job.id).head.refused == {}
+            leased, _ = await desk.leased(desk.job(job.id))
+            await desk.outcome(leased, died)
+        again = desk.job(job.id)
+        assert again.body is not None
+        assert (again.head.state, again.head.refused) == (JobState.QUEUED, {1: told})
+        assert (again.body.attempts, again.body.crashes, again.body.profile) == (0, 0, "")
+        leased, made = await desk.leased(again)
+        assert [asset.head.n for asset in made] == [0, 2]
+        await desk.outcome(leased, outcome(good(0), good(2)))
+        assert states(await view(desk, job)) == {0: ("succeeded", ""), 1: ("failed", told), 2: ("succeeded", "")}
+
+    @pytest.mark.parametrize(
+        ("count", "reason", "suspect"),
+        [(2, "node-lost", 1), (2, ACTOR_GONE, -1), (2, ACTOR_GONE, 7), (1, ACTOR_GONE, 0)],
+    )
+    async def test_nobody_is_blamed_who_is_not_known_to_be_why(
+        self, tmp_path: Path, count: int, reason: str, suspect: int
+    ) -> None:
+        desk = await Desk(tmp_path, retry_after_s=(1.0,)).open()
+        job = await desk.uploaded(**batch(count))
+        for _ in range(2):
+            leased, _ = await desk.leased(desk.job(job.id))
+            await desk.outcome(leased, Outcome("failed", kind="transient", reason=reason, wiped=True, suspect=suspect))
+        ended = desk.job(job.id).head
+        assert (ended.state, ended.refused) == (JobState.FAILED, {})
+
+    async def test_when_each_takes_its_actor_down_it_ends(self, desk: Desk) -> None:
+        job = await desk.uploaded(**batch(3))
+        leases = 0
+        while (now := desk.job(job.id)).head.state is JobState.QUEUED:
+            leased, made = await desk.leased(now)
+            leases += 1
+            first = made[0].head.n
+            await desk.outcome(
+                leased, Outcome("failed", kind="transient", reason=ACTOR_GONE, wiped=True, suspect=first)
+            )
+        assert (leases, desk.job(job.id).head.state) == (6, JobState.FAILED)
+        assert {state for state, _ in states(await view(desk, job)).values()} == {"failed"}
 
 
 class TestFaces:
