@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from stream.agents import api, items
 from stream.agents.book import Asset, Job
 from stream.agents.estate import Estate
@@ -50,6 +52,7 @@ def job_view(estate: Estate, job: Job) -> api.JobView:
     place = estate.dispatcher.places.get(job.id) if head.state is JobState.QUEUED else None
     if place is None and head.state in _WAITS:  # for inputs, a next try, or the scheduler's first word of it
         place = estate.tools.crowd.place(job)
+    found = {asset.id: asset for asset in estate.book.assets_of(job)}
     return api.JobView(
         id=job.id,
         state=state.value,
@@ -64,40 +67,38 @@ def job_view(estate: Estate, job: Job) -> api.JobView:
         reason=head.reason,
         assets=tuple(
             asset_view(estate, asset)
-            for asset in estate.book.assets_of(job)
+            for asset in found.values()
             if asset.head.state in _SHOWN and asset.body is not None  # else its bucket was dropped a moment ago
         ),
         now=estate.now(),
         advice=_advice(estate, job),
         profile=job.body.profile if job.body is not None else "",
-        items=item_views(estate, job, state),
+        items=item_views(estate, job, state, found),
     )
 
 
-def item_views(estate: Estate, job: Job, state: JobState) -> tuple[api.ItemView, ...]:
-    """What has become of each item; of a content-free job, those that gave nothing."""
+def item_views(estate: Estate, job: Job, state: JobState, found: Mapping[str, Asset]) -> tuple[api.ItemView, ...]:
+    """What has become of each item; of a content-free job, those that gave nothing. `found`: its assets, by id."""
     refused, body = job.head.refused, job.body
     operation = estate.policy(job.head.app).operation(body.operation) if body is not None else None
     if body is None or operation is None:
         return tuple(api.ItemView(n, JobState.FAILED.value, reason) for n, reason in sorted(refused.items()))
     results: dict[int, str] = {}
     if state is JobState.SUCCEEDED:
-        found = [asset for asset_id in body.results if (asset := estate.book.asset(asset_id)) is not None]
-        results = {asset.head.n: asset.id for asset in found}
+        results = {found[asset_id].head.n: asset_id for asset_id in body.results if asset_id in found}
     views: list[api.ItemView] = []
     for item in items.of(operation, body):
         if item.n in refused:
             views.append(api.ItemView(item.n, JobState.FAILED.value, refused[item.n]))
             continue
-        there = state is JobState.AWAITING and all(_is_there(estate, body.inputs[n]) for n in item.inputs)
+        there = state is JobState.AWAITING and all(_is_there(found.get(body.inputs[n])) for n in item.inputs)
         own = JobState.QUEUED if there else state
         reason = job.head.reason if own is JobState.FAILED else ""
         views.append(api.ItemView(item.n, own.value, reason, results.get(item.n, "")))
     return tuple(views)
 
 
-def _is_there(estate: Estate, asset_id: str) -> bool:
-    asset = estate.book.asset(asset_id)
+def _is_there(asset: Asset | None) -> bool:
     return asset is not None and asset.head.state is AssetState.STORED
 
 
