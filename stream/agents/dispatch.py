@@ -23,7 +23,7 @@ from stream.agents.estate import Estate
 from stream.agents.wiped import wiped
 from stream.audit.grants import Grantee
 from stream.errors import LostLease, MayflyError, StoreUnavailable
-from stream.events.bus import NO_ITEM, DetectRequested, Outcome, UploadReceived
+from stream.events.bus import DetectRequested, Outcome, UploadReceived
 from stream.events.lease import (
     FORGOTTEN,
     OUT_OF_MEMORY,
@@ -397,7 +397,7 @@ class Dispatcher:
             self._learn(operation, alone, outcome.engine_s or outcome.seconds)
 
     async def _outcome(self, estate: Estate, job_id: str, fence: int, actor: str) -> Outcome | None:
-        seq, item = -1, NO_ITEM
+        seq, item = -1, jobs.begins_with(estate, job_id)  # until the actor has said at which it is
         while True:
             job = estate.book.job(job_id)
             if job is None or job.head.fence != fence or job.head.state is not JobState.LEASED:

@@ -18,6 +18,7 @@ from stream.agents.book import Asset, Job, Subject
 from stream.agents.estate import Estate
 from stream.errors import MayflyError
 from stream.events.bus import (
+    NO_ITEM,
     DetectCompleted,
     DetectRequested,
     GenerateCompleted,
@@ -514,6 +515,14 @@ def _following(estate: Estate, job: Job, outcome: Outcome) -> attempts.Again | a
     assert job.body is not None
     profiles = estate.tools.profiles.get(wanted(job), ())
     return attempts.after(job.body, outcome, pauses_s=estate.rules.retry_after_s, profiles=profiles)
+
+
+def begins_with(estate: Estate, job_id: str) -> int:
+    """The item of a batch that an attempt is at before it says anything else; NO_ITEM of any other job."""
+    job = estate.book.job(job_id)
+    if job is None or job.body is None or job.body.items == 1 or not (todo := open_items(estate, job)):
+        return NO_ITEM
+    return todo[0].n
 
 
 def _to_blame(estate: Estate, job: Job, outcome: Outcome) -> bool:

@@ -190,17 +190,24 @@ async def test_each_item_that_succeeded_teaches(bench: Bench) -> None:
     assert [(operation, seconds) for operation, _, seconds in bench.learnt] == [("detect", 1.0)]
 
 
+@pytest.mark.parametrize(
+    ("roles", "heard", "suspect"),
+    [(["garment", "", ""], [], 1), (["", ""], [0], 0), (["", ""], [0, 1], 1), ([""], [], -1)],
+)
 @pytest.mark.parametrize("reason", [ACTOR_GONE, OUT_OF_MEMORY])
-async def test_the_item_that_an_actor_died_at_is_named(bench: Bench, reason: str) -> None:
-    job = await bench.dressed("", "")
+async def test_the_item_that_an_actor_died_at_is_named(
+    bench: Bench, roles: list[str], heard: list[int], suspect: int, reason: str
+) -> None:
+    """The last that it said it was at; the first, where it said nothing."""
+    job = await bench.dressed(*roles)
     await bench.leased(job)
     fence = bench.desk.job(job.id).head.fence
-    bench.cluster.words = [Progress(job.id, fence, 1, item=0), Progress(job.id, fence, 2, item=1)]
+    bench.cluster.words = [Progress(job.id, fence, seq, item=item) for seq, item in enumerate(heard)]
     bench.cluster.dies = reason
     with patch.object(jobs, "completed", wraps=jobs.completed) as completed:
         await bench.ended(job, Outcome("failed"))
     (outcome,) = [call.args[-1] for call in completed.call_args_list]
-    assert (outcome.reason, outcome.suspect) == (reason, 1)
+    assert (outcome.reason, outcome.suspect) == (reason, suspect)
 
 
 async def test_a_new_owner_does_not_wait_for_the_word_that_the_last_input_came(bench: Bench) -> None:
