@@ -14,7 +14,8 @@ from ray_cluster.engines import matte, rig
 from ray_cluster.engines.ai_dance import lay
 from ray_cluster.engines.decode import Pixels
 from ray_cluster.engines.fabric import width_of
-from ray_cluster.engines.people import PeopleEngine, PeopleParams, Sight
+from ray_cluster.engines.people import PeopleParams, Sight
+from ray_cluster.engines.people_clip import PeopleClips
 from ray_cluster.engines.wipe import wipe
 
 Field = NDArray[np.float32]
@@ -43,10 +44,11 @@ class BodyParams(PeopleParams, frozen=True):
     height: Degree = 0.0
 
 
-class Body(PeopleEngine[BodyParams]):
-    """A photo, or a clip's first frame: the largest person in it, reshaped."""
+class Body(PeopleClips[BodyParams]):
+    """A photo or a clip: the largest person in it, reshaped."""
 
     params: ClassVar[type[PeopleParams]] = BodyParams
+    kept: ClassVar[float] = 0.6
 
     def edit(self, sights: Sequence[Sight], wanted: BodyParams, *, seed: int, step: Callable[[float], None]) -> Pixels:
         """The photo with the person reshaped."""

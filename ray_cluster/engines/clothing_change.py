@@ -7,11 +7,15 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from ray_cluster.engines import fabric, garment
 from ray_cluster.engines.decode import Pixels
+from ray_cluster.engines.errors import NoGarment
 from ray_cluster.engines.fabric import Cloth, Pattern
+from ray_cluster.engines.follow import Follow
 from ray_cluster.engines.people import PeopleEngine, PeopleParams, Sight
+from ray_cluster.engines.people_clip import PeopleClips
 from ray_cluster.engines.wipe import wipe
 
 Colour = Annotated[str, Meta(pattern="^#[0-9a-fA-F]{6}$")]
@@ -61,32 +65,61 @@ class ClothingChange(PeopleEngine[ClothingParams]):
         del seed
         cloth = Cloth(fabric.rgb(wanted.colour), wanted.pattern, fabric.rgb(wanted.second))
         image = fabric.swatch(sights[1].pixels) if len(sights) > 1 else None
-        return wear(sights[0], cloth, wanted.part, step, image)
+        return wear(sights[0], cloth, wanted.part, step, image=image)
 
 
-class Fashion(PeopleEngine[FashionParams]):
-    """A photo, or a clip's first frame."""
+class Fashion(PeopleClips[FashionParams]):
+    """A photo or a clip."""
 
     params: ClassVar[type[PeopleParams]] = FashionParams
+    kept: ClassVar[float] = 0.2
 
     def edit(
         self, sights: Sequence[Sight], wanted: FashionParams, *, seed: int, step: Callable[[float], None]
     ) -> Pixels:
         """The photo in clothes of that style."""
         del seed
-        return wear(sights[0], STYLES[wanted.style], wanted.part, step, None)
+        return wear(sights[0], STYLES[wanted.style], wanted.part, step)
+
+    def edit_frame(
+        self, sight: Sight, wanted: FashionParams, follow: Follow, *, seed: int, step: Callable[[float], None]
+    ) -> Pixels:
+        """The frame in clothes of that style, whose outline and pattern move as the cloth does."""
+        del seed
+        return wear(sight, STYLES[wanted.style], wanted.part, step, follow=follow)
 
 
-def wear(sight: Sight, cloth: Cloth, part: garment.Part, step: Callable[[float], None], image: Pixels | None) -> Pixels:
-    """`sight` with the largest person in `cloth`, or in what `image` shows.
+def wear(
+    sight: Sight,
+    cloth: Cloth,
+    part: garment.Part,
+    step: Callable[[float], None],
+    *,
+    image: Pixels | None = None,
+    follow: Follow | None = None,
+) -> Pixels:
+    """`sight` with the largest person in `cloth`, or in what `image` shows; in a clip, `follow` keeps its outline calm.
 
     Raises:
         NoPerson: nobody is there.
         NoGarment: they wear nothing that is seen.
 
     """
-    alpha = garment.find(sight, part)
+    alpha = _outline(sight, part, follow)
     step(0.6)
     made = fabric.dress(sight.pixels, alpha, sight.body(), cloth, image)
     wipe(alpha, None if image is None else np.asarray(image))
     return made
+
+
+def _outline(sight: Sight, part: garment.Part, follow: Follow | None) -> NDArray[np.float32]:
+    try:
+        found: NDArray[np.float32] | None = garment.find(sight, part)
+    except NoGarment:
+        if follow is None:
+            raise
+        found = None
+    alpha = found if follow is None else follow.outline(found)
+    if alpha is None or not alpha.any():
+        raise NoGarment("expected clothes in view, found none; send a photo that shows the upper body, dressed")
+    return alpha
