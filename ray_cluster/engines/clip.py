@@ -12,12 +12,13 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ray_cluster.engines.confine import confined
-from ray_cluster.engines.decode import MAX_PIXELS, Pixels
+from ray_cluster.engines.decode import MAX_PIXELS, Pixels, moving
 from ray_cluster.engines.errors import TooLong, TooManyPixels, Undecodable
 from ray_cluster.engines.interface import Plaintext
 from ray_cluster.engines.wipe import wipe
@@ -152,7 +153,7 @@ def pictures(data: Plaintext, *, rate: int, max_pixels: int) -> Generator[NDArra
         yield _note(shape)
         with av.open(Window(data), "r") as container:
             damage: list[int] = []
-            yield from _paced(_decoded(container, damage), Fraction(*shape.rate), shape.frames)
+            yield from _paced(_decoded(container, damage), shape, max_pixels)
             yield _note(len(damage))
     except (av.FFmpegError, ValueError):
         raise _damaged("a damaged clip") from None
@@ -221,8 +222,9 @@ def _note(value: Shape | int | None) -> NDArray[np.uint8]:
     return np.frombuffer(bytearray(msgspec.msgpack.encode(value)), np.uint8).reshape(1, -1)
 
 
-def _paced(frames: Iterator[Any], rate: Fraction, count: int) -> Iterator[NDArray[np.uint8]]:
-    """`count` frames at `rate` a second: extra ones are left out, missing ones are notes."""
+def _paced(frames: Iterator[Any], shape: Shape, max_pixels: int) -> Iterator[NDArray[np.uint8]]:
+    """`shape.frames` frames at its rate: extra ones are left out, missing ones are notes."""
+    rate, count = Fraction(*shape.rate), shape.frames
     given, start, place = 0, 0.0, -1
     waiting: Pixels | None = None
     for frame in frames:
@@ -235,7 +237,8 @@ def _paced(frames: Iterator[Any], rate: Fraction, count: int) -> Iterator[NDArra
             yield _note(None) if waiting is None else waiting
             waiting = None
             given += 1
-        waiting, place = _upright(frame), index
+        _check_pixels(frame.width, frame.height, max_pixels)
+        waiting, place = _sized(_upright(frame), shape), index
     if place < 0:
         raise _damaged("a clip without a whole frame")
     while given < count:
@@ -248,7 +251,7 @@ def _decoded(container: Any, damage: list[int]) -> Iterator[Any]:
     """Frames; the number of each packet that held none goes into `damage`."""
     import av  # noqa: PLC0415
 
-    for number, packet in enumerate(container.demux(container.streams.video[0])):
+    for number, packet in enumerate(container.demux(moving(container))):
         try:
             yield from packet.decode()
         except av.FFmpegError:
@@ -262,14 +265,11 @@ def _look(data: Plaintext, rate: int, max_pixels: int) -> Shape:
     import av  # noqa: PLC0415
 
     with av.open(Window(data), "r") as container:
-        if not container.streams.video:
-            raise _damaged("a clip without pictures")
-        stream = container.streams.video[0]
+        stream = moving(container)
         if stream.codec_context is None:
             raise _damaged("a clip in an unknown codec")
         wide, high = stream.codec_context.width, stream.codec_context.height
-        if wide * high > max_pixels:
-            raise TooManyPixels(f"expected at most {max_pixels} pixels, the clip declares {wide}x{high}; scale down")
+        _check_pixels(wide, high, max_pixels)
         own = stream.average_rate or stream.guessed_rate or Fraction(DEFAULT_FRAMES_PER_SECOND)
         kept = min(max(Fraction(1), Fraction(own)), Fraction(rate)).limit_denominator(1001)
         packets, first, last = 0, None, 0.0
@@ -287,11 +287,23 @@ def _look(data: Plaintext, rate: int, max_pixels: int) -> Shape:
     if frames > MAX_FRAMES:
         raise TooLong(f"expected at most {MAX_FRAMES} frames, the clip has {frames}; cut it")
     with av.open(Window(data), "r") as container:
-        frame = next(container.decode(video=0), None) if frames else None
+        frame = next(container.decode(moving(container)), None) if frames else None
         if frame is None:
             raise _damaged("a clip without a whole frame")
         height, width = _upright(frame).shape[:2]
     return Shape(width, height, (kept.numerator, kept.denominator), frames, sound)
+
+
+def _check_pixels(wide: int, high: int, max_pixels: int) -> None:
+    if wide * high > max_pixels:
+        raise TooManyPixels(f"expected at most {max_pixels} pixels, the clip has {wide}x{high}; scale down")
+
+
+def _sized(pixels: Pixels, shape: Shape) -> Pixels:
+    """A clip may change its size on the way; engines need not know."""
+    if pixels.shape[:2] == (shape.height, shape.width):
+        return pixels
+    return np.asarray(cv2.resize(pixels, (shape.width, shape.height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _upright(frame: Any) -> Pixels:

@@ -57,6 +57,16 @@ def is_clip(data: Plaintext) -> bool:
     return head.startswith(_MOVIE) or head[4:8] in _MOVIE_BOXES
 
 
+def moving(container: Any) -> Any:
+    """The stream of pictures in a libav container; the cover of a song is none. Raises Undecodable."""
+    import av  # noqa: PLC0415 - as below
+
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    raise _undecodable("a clip without pictures")
+
+
 def fit(pixels: Pixels, longer_side_px: int) -> Pixels:
     """`pixels` scaled down, aspect kept, so that neither side is over `longer_side_px`; never scaled up."""
     height, width = pixels.shape[:2]
@@ -159,9 +169,7 @@ def _first_frame(data: Plaintext, max_pixels: int) -> Pixels:
     file = io.BytesIO(data)
     try:
         with av.open(file, "r") as container:
-            if not container.streams.video:
-                raise _undecodable("a clip without pictures")
-            stream = container.streams.video[0]
+            stream = moving(container)
             if stream.codec_context is None:
                 raise _undecodable("a clip in an unknown codec")
             _check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)

@@ -78,7 +78,7 @@ def _key_frames(data: Plaintext) -> Iterator[Pixels]:
     file = io.BytesIO(data)
     try:
         with av.open(file, "r") as container:
-            stream = container.streams.video[0]
+            stream = decoding.moving(container)
             stream.codec_context.skip_frame = "NONKEY"
             for frame in islice(container.decode(stream), 1, FRAMES_LOOKED_AT):
                 yield frame.to_ndarray(format="rgb24")
