@@ -50,6 +50,10 @@ def test_show_and_timeline(name: str) -> None:
     assert "gone" in told("timeline", name)
 
 
+def test_what_an_operation_takes_besides_is_shown_as_optional() -> None:
+    assert "garment (image, optional)" in " ".join(told("show", "genzo").split())
+
+
 def test_a_timeline_says_what_the_policy_says() -> None:
     text = told("timeline", "genzo")
     (line,) = [line for line in text.splitlines() if line.startswith("intermediate")]

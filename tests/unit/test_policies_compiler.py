@@ -231,6 +231,17 @@ def test_all_contradictions_are_told_at_once_each_once():
     assert len(str(caught.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize("optional", [[True], [True, False], [False, True, False]])
+def test_what_an_operation_needs_comes_before_what_is_optional(optional):
+    first = GOOD[GOOD.index("inputs = ") : GOOD.index("outputs = ")]
+    slots = ", ".join(
+        f'{{ role = "role{n}", accepts = ["image"], class = "upload_image", optional = {str(one).lower()} }}'
+        for n, one in enumerate(optional)
+    )
+    with pytest.raises(BadPolicy, match="expected what it needs first, and then what is optional"):
+        compiled(GOOD.replace(first, f"inputs = [{slots}]\n"))
+
+
 def test_an_operation_is_offered_once():
     again = GOOD[GOOD.index("[[operation]]") : GOOD.index("[[promise]]")]
     with pytest.raises(BadPolicy, match="anime is offered twice"):
