@@ -72,7 +72,7 @@ class Fashion(PeopleClips[FashionParams]):
     """A photo or a clip."""
 
     params: ClassVar[type[PeopleParams]] = FashionParams
-    kept: ClassVar[float] = 0.2
+    kept: ClassVar[float] = 0.1
 
     def edit(
         self, sights: Sequence[Sight], wanted: FashionParams, *, seed: int, step: Callable[[float], None]

@@ -19,9 +19,8 @@ from ray_cluster.engines.wipe import wipe
 
 Field = NDArray[np.float32]
 
-CALM, QUICK = 0.25, 0.12
-"""The share of a new place that is believed where a point trembles; and how far it moves to be believed wholly, in
-lengths of the trunk."""
+CALM = 0.08
+"""The share of a new place that is believed where the picture merely moved, of a point in clear view."""
 KEPT_MASK = 0.6
 """Share of the last frame's mask and outline where the picture merely moved."""
 ANOTHER = 1.0
@@ -58,12 +57,13 @@ class Follow:
             self._forget()
             return sight
         height, width = sight.pixels.shape[:2]
-        carried = None
-        if motion is not None and self._points is not None:
-            carried = _carried_points(self._points, motion, width, height)
         fresh = None if chosen is None else sight.bodies[chosen]
         self._missed = 0 if fresh is not None else self._missed + 1
-        points = _calmed(carried, fresh)
+        if motion is None or self._points is None:
+            assert fresh is not None
+            points = fresh.copy()
+        else:
+            points = _calmed(self._points, fresh, motion, (width, height))
         mask = None if chosen is None else sight.mask(chosen)
         if self._mask is not None and motion is not None:
             last = _carried(self._mask, motion)
@@ -137,25 +137,23 @@ def _trunk(points: Field) -> float:
     return max(8.0, float(np.hypot(*axis)))
 
 
-def _calmed(carried: Field | None, fresh: Field | None) -> Field:
-    """Where points are, by where they were and where they were found: the less they moved, the less is believed."""
-    if fresh is None:
-        assert carried is not None
-        return carried
-    if carried is None:
-        return fresh.copy()
-    moved = np.hypot(*(fresh[:, :2] - carried[:, :2]).T) / (QUICK * _trunk(carried))
-    share = np.clip(CALM + (1 - CALM) * moved, CALM, 1)[:, None]
-    return np.asarray(carried + (fresh - carried) * share, np.float32)
+def _calmed(points: Field, fresh: Field | None, motion: Motion, size: tuple[int, int]) -> Field:
+    """`points` moved as the picture under them did, and towards where they were found.
 
-
-def _carried_points(points: Field, motion: Motion, width: int, height: int) -> Field:
-    """`points` moved as the picture under them did, for which `motion` has the way back."""
+    Where the picture merely moved, a point that leaps is a mistake; where something else came into view, or the point
+    is not in the picture, nothing but detection knows of it, and of what it does not see it knows little.
+    """
     high, wide = motion.known.shape
-    x = np.clip(np.rint(points[:, 0] * wide / width).astype(int), 0, wide - 1)
-    y = np.clip(np.rint(points[:, 1] * high / height).astype(int), 0, high - 1)
+    scale = np.array([wide, high], np.float32) / np.array(size, np.float32)
+    at = np.rint(points[:, :2] * scale).astype(int)
+    inside = ((at >= 0) & (at < (wide, high))).all(1)
+    x, y = np.clip(at[:, 0], 0, wide - 1), np.clip(at[:, 1], 0, high - 1)
     out = points.copy()
-    out[:, :2] -= motion.flow[y, x] * np.array([width / wide, height / high], np.float32)
+    out[:, :2] -= motion.flow[y, x] / scale  # the flow is the way back
+    if fresh is not None:
+        doubt = np.where(inside, motion.known[y, x], np.float32(1))
+        share = (CALM + (1 - CALM) * (1 - doubt)) * np.clip(fresh[:, 3], 0, 1)
+        out += (fresh - out) * share[:, None]
     return np.asarray(out, np.float32)
 
 
