@@ -16,6 +16,7 @@ from typing import ClassVar, TypeVar
 
 import msgspec
 
+from stream.agents.opened import Opened
 from stream.agents.slices import Slices
 from stream.errors import BrokenPromise, StoreUnavailable
 from stream.events.rows import (
@@ -103,6 +104,7 @@ class Book:
         self._named: Counter[bytes] = Counter()  # page → living rows that name it, when the book was rebuilt
         self._ledger, self._pages, self._await_inputs_s = ledger, pages, await_inputs_s
         self._fresh: dict[bytes, bytes | None] = {}  # written by the decision under way, not yet applied
+        self._opened = Opened[Job | Asset](pages)  # of what unfinished jobs hold
         self._held: dict[str, set[str]] = {}  # job → the assets by which `users` finds it
         self._due: list[tuple[float, bytes]] = []
         self._indexed: dict[bytes, float] = {}  # the deadline of each row in `_due` that still counts
@@ -221,15 +223,19 @@ class Book:
 
     def put_job(self, change: Change, job: Job) -> Job:
         """Write a job's row; without a body it becomes content-free."""
-        self._write(change, job.id, rows.encode(job.head, self._seal(job.id, job.head.page, job.body)))
+        value = rows.encode(job.head, self._seal(job.id, job.head.page, job.body))
+        self._write(change, job.id, value)
         self._index_job(job)
+        self._keep_job(job, value)
         self.moved[job.id] = job
         return job
 
     def put_asset(self, change: Change, asset: Asset) -> Asset:
         """Write an asset's row."""
-        self._write(change, asset.id, rows.encode(asset.head, self._seal(asset.id, asset.head.page, asset.body)))
+        value = rows.encode(asset.head, self._seal(asset.id, asset.head.page, asset.body))
+        self._write(change, asset.id, value)
         self._index_asset(asset)
+        self._keep_asset(asset, value)
         return asset
 
     def put_subject(self, change: Change, subject: Subject) -> Subject:
@@ -249,6 +255,7 @@ class Book:
 
     def detach(self, row_id: str) -> None:
         """This row no longer belongs to anybody: its key is dying."""
+        self._opened.forget(row_id)
         self.records.discard(row_id)
         if (subject_id := self._subject_of.pop(row_id, None)) is not None:
             self.of_subject[subject_id].discard(row_id)
@@ -256,6 +263,10 @@ class Book:
             self.idempotent.pop(digest, None)
         if (name := self._name_of.pop(row_id, None)) is not None:
             self.subjects.pop(name, None)
+
+    def close(self) -> None:
+        """Nothing is read here any more: let go of what was opened."""
+        self._opened.clear()
 
     def discard(self) -> None:
         """The decision under way is applied, or failed: its writes are in the ledger now, or nowhere."""
@@ -346,14 +357,30 @@ class Book:
             key.wipe()
 
     def _read_job(self, job_id: str, value: bytes) -> Job:
+        if isinstance(known := self._opened.get(job_id, value), Job):
+            return known
         head, sealed = rows.decode(value)
         assert isinstance(head, JobHead)
-        return Job(job_id, head, self._open(job_id, head.page, sealed, JobBody))
+        job = Job(job_id, head, self._open(job_id, head.page, sealed, JobBody))
+        self._keep_job(job, value)
+        return job
 
     def _read_asset(self, asset_id: str, value: bytes) -> Asset:
+        if isinstance(known := self._opened.get(asset_id, value), Asset):
+            return known
         head, sealed = rows.decode(value)
         assert isinstance(head, AssetHead)
-        return Asset(asset_id, head, self._open(asset_id, head.page, sealed, AssetBody))
+        asset = Asset(asset_id, head, self._open(asset_id, head.page, sealed, AssetBody))
+        self._keep_asset(asset, value)
+        return asset
+
+    def _keep_job(self, job: Job, value: bytes) -> None:
+        if job.body is not None and job.id in self.active:
+            self._opened.keep(job.id, value, job.head.page, job)
+
+    def _keep_asset(self, asset: Asset, value: bytes) -> None:
+        if asset.body is not None and asset.id in self.users:
+            self._opened.keep(asset.id, value, asset.head.page, asset)
 
     def _read_subject(self, subject_id: str, value: bytes) -> Subject:
         head, sealed = rows.decode(value)
@@ -402,9 +429,11 @@ class Book:
             self.users[asset_id].discard(job_id)
             if not self.users[asset_id]:
                 del self.users[asset_id]
+                self._opened.forget(asset_id)
 
     def _ended(self, job_id: str) -> None:
         self.active.pop(job_id, None)
+        self._opened.forget(job_id)
         self._holds_no_more(job_id, self._held.pop(job_id, set()))
 
     def _index_asset(self, asset: Asset) -> None:

@@ -109,6 +109,7 @@ class Estate:
         self._closers: list[Callable[[], None]] = [
             lambda: self.tally.close(self.now()),
             lambda: self.tools.crowd.close(self.partition),
+            self.book.close,
         ]
 
     def __repr__(self) -> str:

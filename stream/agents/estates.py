@@ -113,6 +113,8 @@ class Estates:
             log.critical("ledger %d is lost: %r", ledger.partition, error)
             os._exit(EXIT_LEDGER_LOST)
         log.error("ledger %d is fenced: %r", ledger.partition, error)
+        if (estate := self._open.get(ledger.partition)) is not None and estate.ledger is ledger:
+            estate.book.close()  # its keys are wiped; so goes what they opened
         # A rebalance is on its way, unless it was our own transaction that timed out: then nobody would serve.
         asyncio.get_running_loop().call_later(2 * SESSION_S, self._still_lost, ledger)
 

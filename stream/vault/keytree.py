@@ -190,6 +190,11 @@ class KeyTree:
         leaf = self._leaf(page)
         return None if leaf is None else leaf.get(entry)
 
+    def holds(self, page: bytes, entry: bytes) -> bool:
+        """Whether `get` would find a key."""
+        leaf = self._leaf(page)
+        return leaf is not None and leaf.find(entry) >= 0
+
     def erase(self, page: bytes, entry: bytes) -> bool:
         """Remove one entry. False: an earlier commit did."""
         leaf = self._leaf(page)

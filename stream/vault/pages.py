@@ -94,6 +94,10 @@ class KeyPages:
         raw = self._tree.get(page, entry) if page else None
         return None if raw is None else Key(raw)
 
+    def holds(self, page: bytes, entry: bytes) -> bool:
+        """Whether `key` would find one, without a copy of it."""
+        return self._tree.holds(page, entry)
+
     def copy(self, page: bytes, entry: bytes, group: bytes, bucket: bytes) -> bytes | None:
         """A key in another page too (its id), or None: erased. The change that says so erases it from `page`.
 
