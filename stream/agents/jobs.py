@@ -115,7 +115,7 @@ def create(
     body = msgspec.structs.replace(body, inputs=tuple(inputs))
     job = Job(job_id, head, msgspec.structs.replace(body, items=items.count(operation, body.roles)))
     if not waiting:  # a saved asset counts at once
-        job = _queue(estate, change, job, Stage.DETECT)
+        job = _onward(estate, change, job)
     estate.book.put_job(change, job)
     _tell(estate, change, job_id)
     return job
@@ -144,7 +144,7 @@ def upload_received(estate: Estate, event: UploadReceived, _sealed: bytes) -> Ch
     if not _all_there(estate, job):
         return None
     change = Change()
-    estate.book.put_job(change, _queue(estate, change, job, Stage.DETECT))
+    estate.book.put_job(change, _onward(estate, change, job))
     _tell(estate, change, job.id)
     return change
 
@@ -168,7 +168,7 @@ def give_up(estate: Estate, change: Change, job: Job, lost: Collection[str]) -> 
         return None
     job = Job(job.id, msgspec.structs.replace(head, refused=head.refused | going), body)
     if head.state is JobState.AWAITING and _all_there(estate, job):
-        job = _queue(estate, change, job, Stage.DETECT)
+        job = _onward(estate, change, job)
     estate.book.put_job(change, job)
     _tell(estate, change, job.id)
     if head.state is not JobState.LEASED:
@@ -184,10 +184,8 @@ def detect_requested(estate: Estate, event: DetectRequested, _sealed: bytes) -> 
     if job is None or job.body is None or job.head.state is not JobState.QUEUED or job.head.stage is not Stage.DETECT:
         return None
     change = Change()
-    known = _features_of(estate, job)
-    if operation_of(estate, job).features is not Features.STEP or known:
-        body = msgspec.structs.replace(job.body, features=tuple(known))
-        estate.book.put_job(change, _queue(estate, change, Job(job.id, job.head, body), Stage.GENERATE))
+    if (known := _found_already(estate, job)) is not None:
+        estate.book.put_job(change, _queue(estate, change, _with_features(job, known), Stage.GENERATE))
         _tell(estate, change, job.id)
     else:
         change.then.append(lambda _: estate.dispatcher.ready(job.id))
@@ -585,6 +583,25 @@ def _examined(estate: Estate, change: Change, job: Job, item: items.Item, *, has
             data_class = asset.head.data_class
         clocks = {Clock.UPLOAD_RECEIVED: assets.started(asset)}
         estate.book.put_asset(change, assets.reckon(estate, seen, clocks, data_class=data_class))
+
+
+def _onward(estate: Estate, change: Change, job: Job) -> Job:
+    """A job whose inputs are all there: to detection, or at once past it."""
+    known = _found_already(estate, job)
+    if known is None:
+        return _queue(estate, change, job, Stage.DETECT)
+    return _queue(estate, change, _with_features(job, known), Stage.GENERATE)
+
+
+def _found_already(estate: Estate, job: Job) -> tuple[str, ...] | None:
+    """The features that it goes on with; None where detection has to find them. None are needed, or they are known."""
+    known = tuple(_features_of(estate, job))
+    return known if known or operation_of(estate, job).features is not Features.STEP else None
+
+
+def _with_features(job: Job, features: tuple[str, ...]) -> Job:
+    assert job.body is not None
+    return Job(job.id, job.head, msgspec.structs.replace(job.body, features=features))
 
 
 def _features_of(estate: Estate, job: Job) -> list[str]:

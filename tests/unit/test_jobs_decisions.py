@@ -5,17 +5,27 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 
 from stream.agents import api, jobs, retention, slices
 from stream.agents.owner import IdempotencyConflict, NotReusable, RefusedByVerdict
-from stream.events.bus import ExpireDue, GenerateCompleted, GenerateRequested, Outcome, OutputFacts, UploadReceived
+from stream.events.bus import (
+    DetectRequested,
+    ExpireDue,
+    GenerateCompleted,
+    GenerateRequested,
+    Outcome,
+    OutputFacts,
+    UploadReceived,
+)
 from stream.events.rows import AssetState, JobState, Stage
 from stream.ledger import LedgerLost
 from stream.metrics import worker as metrics
+from stream.policies.vocabulary import Features
 from stream.vault.record import seal_body
-from tests.unit.desk import APP, TENANT, Desk
+from tests.unit.desk import APP, FACTS, TENANT, Desk
 
 MADE = Outcome("succeeded", outputs=(OutputFacts("result", 9, "image/png", 3, 3),), wiped=True)
 
@@ -33,6 +43,23 @@ class TestTheWayThere:
         job = await desk.uploaded()
         assert (job.head.state, job.head.stage) == (JobState.QUEUED, Stage.GENERATE)
         assert desk.dispatcher.told("ready")[-1] == [job.id]
+
+    @pytest.mark.parametrize(("features", "stage"), [(Features.NONE, Stage.GENERATE), (Features.STEP, Stage.DETECT)])
+    async def test_it_goes_past_a_detection_that_it_does_not_need(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, features: Features, stage: Stage
+    ) -> None:
+        noop = desk.estate.policy(APP).operation("noop")
+        monkeypatch.setattr(jobs, "operation_of", lambda *_: msgspec.structs.replace(noop, features=features))
+        job = await desk.submit()
+        assert job.body is not None
+        await desk.do(jobs.received, job, desk.asset(job.body.inputs[0]), FACTS)
+        (event,) = desk.events
+        desk.events.clear()
+        await desk.decide(jobs.upload_received, event)
+        assert desk.job(job.id).head.stage is stage
+        assert [type(event) for event in desk.events] == [
+            GenerateRequested if stage is Stage.GENERATE else DetectRequested
+        ]
 
     async def test_an_upload_of_a_job_that_is_gone_or_goes_on_already_changes_nothing(self, desk: Desk) -> None:
         job = await desk.uploaded()
