@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -19,7 +19,7 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 _BEARER: Final = re.compile(r"Bearer (mf_[A-Za-z0-9_-]{43})")
 
 
-def guard(tenants: TenantTable, caught_up: asyncio.Event) -> Callable[[Connection, BaseRouteHandler], None]:
+def guard(tenants: TenantTable, caught_up: asyncio.Event) -> Callable[[Connection, BaseRouteHandler], Awaitable[None]]:
     """Litestar's guard of /v1: sets `request.user` to the Tenant.
 
     `caught_up`: all tenants have been read. Until then an unknown key may be one that is yet to come.
@@ -27,8 +27,11 @@ def guard(tenants: TenantTable, caught_up: asyncio.Event) -> Callable[[Connectio
     A closure, not an object: Litestar copies the guards of a router deeply, and a copied table never learns anything.
     """
 
-    def check(connection: Connection, _: BaseRouteHandler) -> None:
-        """Raises Unauthorized, UnknownApp or GatewayStarting before anything else of the request is looked at."""
+    async def check(connection: Connection, _: BaseRouteHandler) -> None:
+        """Raises Unauthorized, UnknownApp or GatewayStarting before anything else of the request is looked at.
+
+        A coroutine that awaits nothing: a plain function would go to a thread and back, for each request.
+        """
         match = _BEARER.fullmatch(connection.headers.get("authorization", ""))
         tenant = tenants.find(match[1], time.time()) if match else None
         if tenant is None and match and not caught_up.is_set():

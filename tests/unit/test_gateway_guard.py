@@ -18,15 +18,15 @@ def called_with(authorization: str) -> Any:
 
 
 @pytest.mark.parametrize(("read", "expected"), [(False, GatewayStarting), (True, Unauthorized)])
-def test_an_unknown_key_is_refused_only_by_who_knows_all(read: bool, expected: type[Exception]) -> None:
+async def test_an_unknown_key_is_refused_only_by_who_knows_all(read: bool, expected: type[Exception]) -> None:
     caught_up = asyncio.Event()
     if read:
         caught_up.set()
     check = guard(TenantTable(), caught_up)
     with pytest.raises(expected):
-        check(called_with(f"Bearer {new_key()}"), cast("Any", None))
+        await check(called_with(f"Bearer {new_key()}"), cast("Any", None))
 
 
-def test_what_is_no_key_is_refused_at_once() -> None:
+async def test_what_is_no_key_is_refused_at_once() -> None:
     with pytest.raises(Unauthorized):
-        guard(TenantTable(), asyncio.Event())(called_with("Bearer nonsense"), cast("Any", None))
+        await guard(TenantTable(), asyncio.Event())(called_with("Bearer nonsense"), cast("Any", None))
