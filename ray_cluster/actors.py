@@ -77,6 +77,7 @@ class EngineActor:
         self._watcher = ""
         self._retiring = False
         self._jobs = 0
+        self._process = psutil.Process()
         self._loaded_bytes = 0
         self._grown_bytes = 0
         resident.forbid_core_dumps()
@@ -97,7 +98,7 @@ class EngineActor:
             except Exception as error:  # noqa: BLE001 - its text may quote anything; its class says enough
                 return type(error).__name__
             self._courier = await self._open.enter_async_context(Courier())
-            self._loaded_bytes = _resident_bytes()
+            self._loaded_bytes = _resident_bytes(self._process)
             return ACCEPTED
 
     async def watch(self, watcher: str, seen: int, stock: int, wait_s: float) -> bytes:
@@ -178,15 +179,16 @@ class EngineActor:
     async def facts(self) -> dict[str, float]:
         """Numbers about this process."""
         gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        return {"pid": os.getpid(), "rss_bytes": _resident_bytes(), "jobs": self._jobs, "gpus": len(gpus)}
+        return {"pid": os.getpid(), "rss_bytes": _resident_bytes(self._process), "jobs": self._jobs, "gpus": len(gpus)}
 
     async def _run(self, task: Task, recipient: Recipient, lease: _Lease, courier: Courier) -> None:
         loop = asyncio.get_running_loop()
 
         def computed() -> None:
             lease.computed = True
-            self._bell.ring()
+            self._worked()
 
+        outcome = Outcome("failed", kind="permanent", reason="bad-task", wiped=True)
         if engine := self._engines.get(task.operation):
             last = batch.parts(task)[-1]
 
@@ -202,15 +204,22 @@ class EngineActor:
                     computed=computed if part == last else _not_yet,
                 )
 
-            lease.outcome = await batch.attempts(
+            outcome = await batch.attempts(
                 task, one, lambda step, fraction: lease.report(loop, step, fraction), lease.begin
             )
-        else:
-            lease.outcome = Outcome("failed", kind="permanent", reason="bad-task", wiped=True)
+        held = self._held()
+        lease.outcome = outcome
         lease.end(time.monotonic())
-        self._jobs += 1
-        self._grown_bytes = _resident_bytes() - self._loaded_bytes
         lease.bell.ring()
+        if not lease.computed:
+            self._worked()
+        elif self._held() != held:  # else its slot was given back already: no news, and a call less for each job
+            self._bell.ring()
+
+    def _worked(self) -> None:
+        """One job more is computed, or will not be."""
+        self._jobs += 1
+        self._grown_bytes = _resident_bytes(self._process) - self._loaded_bytes
         self._bell.ring()
 
     def _accept(self, task: Task) -> str:
@@ -263,8 +272,8 @@ def _load(operations: tuple[str, ...]) -> tuple[dict[str, Engine], Guard]:
     return engines, guard
 
 
-def _resident_bytes() -> int:
-    return int(psutil.Process().memory_info().rss)
+def _resident_bytes(process: psutil.Process) -> int:
+    return int(process.memory_info().rss)
 
 
 class _Lease:

@@ -129,6 +129,7 @@ class Dispatcher:
         self._queue: dict[str, Work] = {}  # submitted or to be, and not leased
         self._unsent: dict[str, Work] = {}
         self._wake = asyncio.Event()
+        self._doubted = True  # whether the scheduler is the one that was submitted to
 
     # -- what estates ask ----------------------------------------------------------------------------------------
 
@@ -210,7 +211,8 @@ class Dispatcher:
             group.create_task(self._look())
 
     async def _submit(self) -> None:
-        epoch = ""
+        epoch, clock = "", asyncio.get_running_loop().time
+        sure_until = 0.0
         while True:
             try:
                 async with asyncio.timeout(PLACES_EVERY_S):
@@ -219,14 +221,16 @@ class Dispatcher:
                 pass
             self._wake.clear()
             try:
-                if (now := await self._cluster.epoch()) != epoch:
-                    epoch, self._unsent = now, dict(self._queue)  # a new scheduler knows of nothing
+                if self._doubted or clock() >= sure_until:  # not with every batch: a call more for each job
+                    self._doubted, sure_until = False, clock() + PLACES_EVERY_S
+                    if (now := await self._cluster.epoch()) != epoch:
+                        epoch, self._unsent = now, dict(self._queue)  # a new scheduler knows of nothing
                 batch, self._unsent = list(self._unsent.values()), {}
                 if batch:
                     await self._cluster.submit(batch)
             except StoreUnavailable as error:
                 log.warning("the scheduler did not take %d jobs: %r", len(self._queue), error)
-                self._unsent = dict(self._queue)
+                self._unsent, self._doubted = dict(self._queue), True
                 await asyncio.sleep(AGAIN_S)
 
     async def _look(self) -> None:
@@ -256,6 +260,7 @@ class Dispatcher:
             try:
                 proposals = await self._cluster.proposals(self._worker, PROPOSALS_WAIT_S)
             except StoreUnavailable:
+                self._doubted = True
                 self._wake.set()
                 await asyncio.sleep(AGAIN_S)
                 continue
