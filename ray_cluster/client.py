@@ -34,6 +34,9 @@ GONE_S = 20.0
 """After so long without an answer of the scheduler, Ray is joined anew: a head that died took its cluster with it."""
 
 LEAVE_S = 20.0
+PLAIN_MEMORY = {"PYTHONMALLOC": "default", "GLIBC_TUNABLES": "glibc.malloc.perturb=0"}
+"""The scheduler's environment. It meets neither plaintext nor keys, so that nothing it frees need be overwritten."""
+
 GCS_PATIENCE_S = 3600
 """Ray ends a driver whose GCS is away for 60 s; a worker holds keys and offsets, and would rather wait."""
 
@@ -365,6 +368,7 @@ def _scheduler(config: ClusterConfig) -> Any:
         "num_cpus": 0,
         "max_concurrency": MAX_CALLS,
         "enable_task_events": False,
+        "runtime_env": {"env_vars": PLAIN_MEMORY},
     }
     return ray.remote(scheduling.Scheduler).options(**options).remote(msgspec.msgpack.encode(config))
 
