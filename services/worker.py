@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ from stream.events.bus import (
 )
 from stream.events.rows import Owner, rows
 from stream.ids import Mint
+from stream.known import Known
 from stream.ledger import Change, Ledger
 from stream.metrics import worker as metrics
 from stream.policies import compiler
@@ -110,6 +111,7 @@ class Wiring:
     call_gateway: Callable[[str, str], Any]
     collect: Collect
     dispatcher: Dispatcher | None = None
+    known: Known = field(default_factory=lambda: Known(topics.written()))
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -131,6 +133,7 @@ async def _open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., No
         partition,
         pages,
         bootstrap=settings.kafka,
+        known=wiring.known,
         window_s=settings.group_window_s,
         on_lost=on_lost,
         observe=tools.clock.observe,
@@ -163,9 +166,8 @@ async def _open_estate(wiring: Wiring, partition: int, on_lost: Callable[..., No
             log.warning("estate %d: %d keys that no row names die now", partition, len(unnamed))
             await estate.commit(Change(erase=unnamed))
         owner = rows.encode(Owner(address=wiring.address, epoch=int(tools.real_time() * 1000)))
-        await estate.commit(Change(owners=(b"%d" % partition, owner)))
-        if (named := signing.name_key(estate, signer)) is not None:
-            await estate.commit(named)
+        opening = Change(owners=(b"%d" % partition, owner))
+        await estate.commit(opening.also(signing.name_key(estate, signer) or Change()))
         estate.certifier.resume()
         await retention.open_with(estate)
     except BaseException:

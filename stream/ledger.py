@@ -46,6 +46,7 @@ from stream.batches import PRODUCER_ERRORS, Batches
 from stream.erasures import Erasure, Erasures
 from stream.errors import BadRequest, LostLease, StoreUnavailable
 from stream.events.rows import Offsets, rows
+from stream.known import Known
 from stream.metrics import roots
 from stream.metrics import worker as metrics
 from stream.vault.pages import KeyPages, StagedPages
@@ -59,6 +60,7 @@ TRANSACTION_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 STORE_PATIENCE_S = 0.25  # of a group for the root store, before it goes on without
 PAUSE_S = 0.002  # the coordinator refuses a transaction that follows sooner, and aiokafka then waits for 20 ms
+MARKER_S = 0.002  # from the coordinator's answer to the marker, about: a look at once is mostly a request in vain
 GROUP_HINT = 4  # a previous group larger than this means that there is one to gather
 REPLAY_FETCH_BYTES = 8 << 20
 BATCH_BYTES = 512 << 10  # below every topic's max.message.bytes, which bounds a batch and not a record
@@ -152,6 +154,7 @@ class Ledger:
         pages: KeyPages,
         *,
         bootstrap: str,
+        known: Known | None = None,
         window_s: float = 0.02,
         on_lost: Callable[[Ledger, BaseException], None] | None = None,
         observe: Callable[[float], None] = lambda _: None,
@@ -161,6 +164,7 @@ class Ledger:
         self.lost: BaseException | None = None
         self.groups = self.changes = self.refused = 0
         self._bootstrap, self._window_s = bootstrap, window_s
+        self._known = known or Known(topics.written())  # of all ledgers of a worker
         self._on_lost, self._observe, self._boottime = on_lost, observe, boottime
         self._rows: dict[bytes, bytes] = {}
         self._offsets: dict[str, int] = {}
@@ -194,6 +198,7 @@ class Ledger:
                 max_partition_fetch_bytes=REPLAY_FETCH_BYTES,
             )
             await self._reader.start()
+            await self._known.tell(self._reader._client)  # noqa: SLF001 - a consumer shows its client nowhere else
             replay, keys = await self._replay()
             await self.pages.open(keys)
         except KafkaError as error:
@@ -535,8 +540,10 @@ class Ledger:
 
     async def _marked(self, keys_offset: int) -> None:
         """Until the marker of the commit that wrote this offset is in `keys`, which is flushed: it cannot be undone."""
-        while await self._end(topics.KEYS) <= keys_offset:
-            pass  # each look is a round trip, and the marker is 1 to 2 ms away
+        while True:
+            await asyncio.sleep(MARKER_S)
+            if await self._end(topics.KEYS) > keys_offset:
+                return
 
     async def _end(self, topic: str) -> int:
         """The read-committed end (last stable offset) of this partition of a topic."""
@@ -587,7 +594,8 @@ class Ledger:
                         yield tp.topic, records
                 waiting = {tp for tp in waiting if await reader.position(tp) < ends[tp]}
         finally:
-            reader.unsubscribe()  # else it would go on fetching what we write
+            # Else it would go on fetching what we write. Not unsubscribed: that asks where all of Kafka's topics lie.
+            reader.pause(*tps)
 
     # -- ends ----------------------------------------------------------------------------------------------------
 
@@ -601,6 +609,7 @@ class Ledger:
             transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
         )
         await self._producer.start()
+        await self._known.tell(self._producer.client)
 
     async def _stop_producer(self) -> None:
         producer, self._producer = self._producer, None

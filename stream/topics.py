@@ -108,6 +108,11 @@ def plan(event_retention_s: float, parked_retention_s: float, statistics_s: floa
     )
 
 
+def written() -> tuple[str, ...]:
+    """What every owner writes, sooner or later."""
+    return (LEDGER, KEYS, AUDIT, OWNERS, PARKED, *EVENTS)
+
+
 async def create(bootstrap: str, topics: tuple[Topic, ...], *, partitions: int, replication: int = 1) -> None:
     """Create what is missing. Raises WrongPartitions where a topic exists with another count."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)

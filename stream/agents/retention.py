@@ -31,7 +31,8 @@ async def run(estate: Estate) -> None:
 
 async def open_with(estate: Estate) -> None:
     """At opening, before anything is served: what came due while nobody owned the partition dies."""
-    await estate.commit(resume(estate))
+    if (again := resume(estate)).events:
+        await estate.commit(again)
     while True:
         while keys := await _living(estate):
             await estate.commit(overdue(estate, keys))

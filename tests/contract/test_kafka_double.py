@@ -113,7 +113,7 @@ class Kafka:
             while begin < end and await consumer.position(self.tp) < end:
                 for records in (await consumer.getmany(self.tp, timeout_ms=50, max_records=20_000)).values():
                     found += records
-            consumer.unsubscribe()
+            consumer.pause(self.tp)
             return found
 
 

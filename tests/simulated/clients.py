@@ -39,7 +39,11 @@ class Wire:
 
     _client_id = "simulated"
     cluster = SimpleNamespace(
-        leader_for_partition=lambda _: NODE, partitions_for_topic=lambda _: range(64), failed_update=lambda _: None
+        leader_for_partition=lambda _: NODE,
+        partitions_for_topic=lambda _: range(64),
+        failed_update=lambda _: None,
+        _partitions={},
+        _broker_partitions={},
     )
 
     def __init__(self, cluster: Cluster, machine: Machine) -> None:
@@ -56,6 +60,9 @@ class Wire:
 
     async def coordinator_lookup(self, *_: Any) -> int:
         return NODE
+
+    async def set_topics(self, _: frozenset[str]) -> bool:
+        return True
 
     def force_metadata_update(self) -> asyncio.Future[bool]:
         done = asyncio.get_running_loop().create_future()
@@ -124,6 +131,7 @@ class Consumer:
     ) -> None:
         self._kafka, self._machine = cluster, cluster.machines[bootstrap_servers]
         self._committed = isolation_level == "read_committed"
+        self._client = Wire(cluster, self._machine)
         self._at: dict[TopicPartition, int] = {}
 
     async def start(self) -> None:
@@ -135,8 +143,8 @@ class Consumer:
     def assign(self, tps: list[TopicPartition]) -> None:
         self._at = {tp: self._end(tp) for tp in tps}  # where auto.offset.reset puts it: the latest
 
-    def unsubscribe(self) -> None:
-        self._at.clear()
+    def pause(self, *_: TopicPartition) -> None:
+        """It fetches nothing by itself."""
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self._at[tp] = offset
