@@ -6,6 +6,7 @@ aiokafka's `send` costs 20 µs a record: a metadata check, a future and its call
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,10 +35,15 @@ class Batch:
 
 
 class Batches:
-    """Fill with `add`, then `send`. Records of a topic stay in order; a topic's all go to one partition."""
+    """Fill with `add`, then `send`. Records of a topic stay in order; a topic's all go to one partition.
 
-    def __init__(self, producer: AIOKafkaProducer) -> None:
+    `mark`: a header of each batch's first record, by which the transaction is known among others.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, mark: tuple[str, bytes] | None = None) -> None:
         self._producer = producer
+        self._mark = [] if mark is None else [mark]
+        self.records: Counter[str] = Counter()  # by topic
         self._batches: list[Batch] = []
         self._open: dict[str, Batch] = {}
 
@@ -53,12 +59,13 @@ class Batches:
         alone: bool = False,
     ) -> None:
         """One record. `alone`: in a batch of its own, so that its refusal is nobody else's."""
-        record = {"timestamp": None, "key": key, "value": value, "headers": list(headers)}
+        record: dict[str, Any] = {"timestamp": None, "key": key, "value": value, "headers": list(headers)}
         batch = None if alone else self._open.get(topic)
         if batch is None or batch.builder.append(**record) is None:  # none yet, or full
             batch = self._open[topic] = Batch(topic, partition, self._producer.create_batch())
             self._batches.append(batch)
-            batch.builder.append(**record)  # the first always fits
+            batch.builder.append(**record | {"headers": [*self._mark, *headers]})  # the first always fits
+        self.records[topic] += 1
         if tag is not None:
             batch.tags.append(tag)
         if alone:

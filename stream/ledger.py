@@ -11,6 +11,8 @@ Why one can trust it:
 - A fenced owner cannot write. It may not read either: `check()` fails once no commit was acknowledged for
   `SELF_LEASE_S` (CLOCK_BOOTTIME counts a suspended machine), which is less than the group session, so a successor
   cannot exist before. Heartbeat commits keep the lease, and make Kafka roll segments so that compaction never starves.
+- Kafka may call a transaction ended that its partitions know nothing of (`undecided`): who opens looks for one, and
+  decides it as it was, before anything is believed or written; so does whoever lost a connection meanwhile.
 - A commit that changes keys is acknowledged only once its marker is in `keys`: the coordinator answers earlier, from a
   log that is not flushed. The future of a change that erases resolves only when the older roots are destroyed as well
   (decision 7).
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import struct
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -30,6 +33,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidProducerEpoch,
@@ -41,7 +45,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import ConsumerRecord
 
-from stream import topics
+from stream import topics, undecided
 from stream.batches import PRODUCER_ERRORS, Batches
 from stream.erasures import Erasure, Erasures
 from stream.errors import BadRequest, LostLease, StoreUnavailable
@@ -49,6 +53,7 @@ from stream.events.rows import Offsets, rows
 from stream.known import Known
 from stream.metrics import roots
 from stream.metrics import worker as metrics
+from stream.undecided import MARK_HEADER, Manifest
 from stream.vault.pages import KeyPages, StagedPages
 
 log = logging.getLogger(__name__)
@@ -67,7 +72,9 @@ BATCH_BYTES = 512 << 10  # below every topic's max.message.bytes, which bounds a
 
 OFFSETS_KEY = b"offsets"
 HEARTBEAT_KEY = b"heartbeat"
-RESERVED = frozenset({OFFSETS_KEY, HEARTBEAT_KEY})
+MANIFEST_KEY = b"manifest"  # of the last transaction: what it wrote of each topic
+RESERVED = frozenset({OFFSETS_KEY, HEARTBEAT_KEY, MANIFEST_KEY})
+MARK_BYTES = 8
 
 _REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError)
 REFUSED = "refused-by-broker"
@@ -175,6 +182,8 @@ class Ledger:
         self._wake = asyncio.Event()
         self._acked_at = self._keys_at = float("-inf")
         self._end_seen = 0  # nobody else may have committed to our ledger partition from here on
+        self._last: Manifest | None = None  # of what was committed last
+        self._lines: dict[Any, Any] | None = None  # the producer's connections when it was last sure of its markers
         self._producer: AIOKafkaProducer | None = None
         self._reader: AIOKafkaConsumer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -194,12 +203,16 @@ class Ledger:
                 bootstrap_servers=self._bootstrap,
                 isolation_level="read_committed",
                 enable_auto_commit=False,
+                auto_offset_reset="earliest",  # an offset out of range must not make the replay short
                 fetch_max_wait_ms=20,
                 max_partition_fetch_bytes=REPLAY_FETCH_BYTES,
             )
             await self._reader.start()
             await self._known.tell(self._reader._client)  # noqa: SLF001 - a consumer shows its client nowhere else
             replay, keys = await self._replay()
+            if await self._settle():  # so there is more to read, or to be sure of
+                self._rows.clear()
+                replay, keys = await self._replay()
             await self.pages.open(keys)
         except KafkaError as error:
             await self._stop_clients()
@@ -493,8 +506,11 @@ class Ledger:
         events: dict[int, Outgoing],
         suspects: set[int],
     ) -> tuple[set[int], Commit | None]:
+        if self._lines != _lines(producer):  # Kafka may have been away, or the coordinator be another
+            await self._settle()
+        mark = secrets.token_bytes(MARK_BYTES)
         await producer.begin_transaction()
-        batches = Batches(producer)
+        batches = Batches(producer, (MARK_HEADER, mark))
         for topic, key, value in own:
             batches.add(topic, self.partition, key, value)
         for key, value in owners:
@@ -504,6 +520,8 @@ class Ledger:
             batches.add(
                 event.topic, self.partition, event.key, event.value, headers=event.headers, tag=index, alone=alone
             )
+        written = Manifest(mark, {**batches.records, topics.LEDGER: batches.records[topics.LEDGER] + 1})
+        batches.add(topics.LEDGER, self.partition, MANIFEST_KEY, msgspec.msgpack.encode(written))
         sent = await batches.send()
         # Refusals first: what follows one in its partition fails as well, for its sequence number.
         if failed := {tag for batch, answer in sent if isinstance(answer, _REFUSALS) for tag in batch.tags}:
@@ -514,6 +532,7 @@ class Ledger:
                 raise answer
             ends[batch.topic], at = batch.last_offset(answer.offset), answer.timestamp / 1000
         await producer.commit_transaction()
+        self._last = written
         self._observe(at)
         self._end_seen = ends[topics.LEDGER] + 1
         return set(), Commit(at, ends[topics.KEYS])
@@ -571,6 +590,8 @@ class Ledger:
             if topic == topics.LEDGER:
                 self._end_seen = records[-1].offset + 1
         keys.pop(HEARTBEAT_KEY, None)
+        if (stored := self._rows.get(MANIFEST_KEY)) is not None:
+            self._last = msgspec.msgpack.decode(stored, type=Manifest)
         if (stored := self._rows.get(OFFSETS_KEY)) is not None:
             header, _ = rows.decode(stored)
             assert isinstance(header, Offsets)
@@ -596,6 +617,46 @@ class Ledger:
         finally:
             # Else it would go on fetching what we write. Not unsubscribed: that asks where all of Kafka's topics lie.
             reader.pause(*tps)
+
+    async def _settle(self) -> bool:
+        """Decide what Kafka left undecided, as it was meant (`undecided`); whether there was any. Raises KafkaError."""
+        producer = self._producer
+        assert producer is not None
+        client, lines = producer.client, _lines(producer)
+        ours = [TopicPartition(topic, self.partition) for topic in topics.owned()]
+        spans = await undecided.left(client, ours)
+        if spans:
+            found, manifest = await undecided.look(self._bootstrap, spans, ledger=topics.LEDGER, row=MANIFEST_KEY)
+            committed: set[str] = set()
+            if manifest is not None:
+                others = [tp for tp in ours if tp.topic in manifest.records and tp not in spans]
+                tails = {tp: end for tp, (_, end) in (await undecided.ends(client, others)).items()}
+                committed = await undecided.committed(self._bootstrap, manifest, tails)
+            verdict = undecided.decide(
+                found,
+                owned=topics.owned(),
+                ledger=topics.LEDGER,
+                manifest=manifest,
+                last=self._last,
+                committed=committed,
+            )
+            # Where others write as well, nothing can be seen: that goes with the rest.
+            known = {topic for one in (manifest, self._last) if one is not None for topic in one.records}
+            shared = [self._tp(topic) for topic in sorted(known - set(topics.owned()))]
+            for commit in sorted(set(verdict.values())):
+                tps = [tp for tp in spans if verdict[tp.topic] is commit]
+                log.error("ledger %d: Kafka left %s undecided: commit %s", self.partition, sorted(tps), commit)
+                metrics.undecided(commit=commit)
+                await undecided.end(producer, [*tps, *shared], commit=commit)
+            if rest := await undecided.left(client, spans):
+                raise undecided.StillUndecided(
+                    f"ledger {self.partition}: expected to decide {sorted(rest)}, it stays as it is"
+                )
+        self._lines = lines
+        return bool(spans)
+
+    def _tp(self, topic: str) -> TopicPartition:
+        return TopicPartition(topic, 0 if topic == topics.OWNERS else self.partition)
 
     # -- ends ----------------------------------------------------------------------------------------------------
 
@@ -653,6 +714,12 @@ def _cause(producer: AIOKafkaProducer, error: BaseException) -> BaseException:
     sender: asyncio.Task[None] | None = producer._sender.sender_task  # noqa: SLF001 - aiokafka tells it nowhere else
     ended = sender is not None and sender.done() and not sender.cancelled()
     return (sender.exception() if sender is not None and ended else None) or error
+
+
+def _lines(producer: AIOKafkaProducer) -> dict[Any, Any]:
+    """Its connections that stand."""
+    conns = producer.client._conns  # noqa: SLF001 - aiokafka shows them nowhere else
+    return {key: connection for key, connection in conns.items() if connection.connected()}
 
 
 def _hush(producer: AIOKafkaProducer) -> None:

@@ -108,9 +108,14 @@ def plan(event_retention_s: float, parked_retention_s: float, statistics_s: floa
     )
 
 
+def owned() -> tuple[str, ...]:
+    """Topics of which a partition has one writer: the ledger of that number."""
+    return (LEDGER, KEYS, AUDIT, PARKED, *EVENTS)
+
+
 def written() -> tuple[str, ...]:
     """What every owner writes, sooner or later."""
-    return (LEDGER, KEYS, AUDIT, OWNERS, PARKED, *EVENTS)
+    return (*owned(), OWNERS)
 
 
 async def create(bootstrap: str, topics: tuple[Topic, ...], *, partitions: int, replication: int = 1) -> None:

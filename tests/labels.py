@@ -37,6 +37,7 @@ BOUNDS: dict[str, tuple[int, Callable[[str], bool]]] = {
     "app": (APPS, _word),
     "channel": _among("email", "sms"),
     "data_class": _among(*DataClass),
+    "decided": _among("committed", "aborted"),
     "direction": _among("in", "out"),
     "document": (16, _word),
     "end": _among(*ENDS),

@@ -42,9 +42,18 @@ ANSWER_S = Histogram(
     "mayfly_owner_answer_seconds", "Owner API", ("verb",), buckets=(0.002, 0.005, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 )
 
+UNDECIDED = Counter(
+    "mayfly_undecided_total", "Transactions that Kafka left undecided, and a ledger decided", ("decided",)
+)
+
 _kind = Bounded()
 
 
 def parked(topic: str, kind: str) -> None:
     """An event was parked. `kind`: of one of our errors, or the class of one that nobody foresaw."""
     PARKED.labels(topic, _kind(kind)).inc()
+
+
+def undecided(*, commit: bool) -> None:
+    """Kafka called a transaction ended, and its partitions did not know; a ledger decided it."""
+    UNDECIDED.labels("committed" if commit else "aborted").inc()

@@ -105,7 +105,7 @@ class TestWalk:
             *("zombies awake", "zombie writes refused", "openers awake", "openers that took over"),
             *("insert found in", "insert found out", "erase found in", "erase found out", "drop found in"),
             *("move found in", "move found out", "open, though never used", "event"),
-            "rows behind their keys after a power cut",
+            *("rows behind their keys after a power cut", "markers skipped"),
         ):
             assert count[tried] > 0, tried
         assert count["attacks"] > count["reopenings"] > ROUNDS // 5
@@ -140,6 +140,16 @@ class TestStoppedInACommit:
             await filled(world)
             owner = await stopped(world, step, erasure(world))
             await owner.end()
+            await world.open()
+
+        play(scenario)
+
+    def test_and_a_coordinator_that_skips_its_markers(self, play: Callable[..., World], step: str) -> None:
+        async def scenario(world: World) -> None:
+            await filled(world)
+            owner = await stopped(world, step, erasure(world))
+            await owner.end()
+            world.cluster.skip_markers()
             await world.open()
 
         play(scenario)

@@ -144,6 +144,7 @@ class Walk:
             self.drop: 10,
             self.refused: 5,
             self.rest: 10,
+            self.skip: 5,
             self.close: 5,
         }
         await self.rng.choices(list(weights), weights=list(weights.values()))[0]()
@@ -172,6 +173,10 @@ class Walk:
 
     async def refused(self) -> None:
         self.world.refused()
+
+    async def skip(self) -> None:
+        """Another coordinator, which skips markers; the owner lives on."""
+        self.count["markers skipped"] += self.world.cluster.skip_markers()
 
     async def rest(self) -> None:
         """As long as a step, a group or a few heartbeats take."""
@@ -218,6 +223,8 @@ class Walk:
                 self.count["power cuts"] += 1
                 self.world.was_cut = True
                 self.world.cluster.power_cut()
+            else:
+                self.count["markers skipped"] += self.world.cluster.skip_markers()
         await asyncio.sleep(SESSION_S)
 
     async def wake(self) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.offset import OffsetRequest, OffsetRequest_v3, OffsetResponse_v3
 from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.protocol.transaction import (
     AddPartitionsToTxnRequest,
@@ -32,6 +33,7 @@ from tests.simulated.machine import Machine
 
 RETRY_S = 0.1
 NODE = 0
+LINE = SimpleNamespace(connected=lambda: True)
 
 
 class Wire:
@@ -48,6 +50,11 @@ class Wire:
 
     def __init__(self, cluster: Cluster, machine: Machine) -> None:
         self._kafka, self._machine = cluster, machine
+
+    @property
+    def _conns(self) -> dict[int, Any]:
+        """Where the cluster's life changed, another one."""
+        return {self._kafka.life: LINE}
 
     async def bootstrap(self) -> None:
         """There is nothing to find."""
@@ -82,6 +89,7 @@ class Wire:
             AddPartitionsToTxnRequest: ("add", AddPartitionsToTxnRequest_v0, self._add),
             ProduceRequest: ("produce", ProduceRequest_v7, self._produce),
             EndTxnRequest: ("end", EndTxnRequest_v0, self._end),
+            OffsetRequest: ("ends", OffsetRequest_v3, self._ends),
         }[type(request)]
         asked = request.build(shape)
         await self._machine.step(f"{name} asked")
@@ -112,6 +120,14 @@ class Wire:
             0, self._kafka.end(asked.transactional_id, asked.producer_id, asked.producer_epoch, status)
         )
 
+    def _ends(self, asked: Any) -> Any:
+        answers = []
+        for topic, partitions in asked.topics:
+            for at, _ in partitions:
+                log = self._kafka.log(topic, at)
+                answers.append((topic, [(at, 0, -1, log.stable if asked.isolation_level else log.end)]))
+        return OffsetResponse_v3(0, answers)
+
 
 class Producer(AIOKafkaProducer):
     """aiokafka's, on the simulated wire."""
@@ -139,6 +155,13 @@ class Consumer:
 
     async def stop(self) -> None:
         self._at.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     def assign(self, tps: list[TopicPartition]) -> None:
         self._at = {tp: self._end(tp) for tp in tps}  # where auto.offset.reset puts it: the latest
@@ -198,3 +221,4 @@ def plug(patch: pytest.MonkeyPatch, cluster: Cluster) -> None:
     """Every ledger opened from now on talks to this cluster."""
     patch.setattr("stream.ledger.AIOKafkaProducer", partial(Producer, cluster))
     patch.setattr("stream.ledger.AIOKafkaConsumer", partial(Consumer, cluster))
+    patch.setattr("stream.undecided.AIOKafkaConsumer", partial(Consumer, cluster))

@@ -7,6 +7,7 @@ What is modelled, because the key tree stands on it:
 - A power cut takes a suffix of each log that was not flushed, and maybe a decision whose markers were still on their
   way: then the transaction aborts. `keys` is flushed at every append (`flush.messages=1`), the others now and then.
 - A producer is fenced by the epoch of its transactional id, at the coordinator and at each log.
+- Another coordinator that takes over while partitions have no leader skips their markers (see `stream.undecided`).
 
 Not modelled: several brokers, a lost epoch, transactions that time out, retention by time.
 """
@@ -143,6 +144,11 @@ class Cluster:
         self.marker_s: Callable[[], float] = lambda: self._rng.uniform(0.0002, 0.003)
         self._life = 0
 
+    @property
+    def life(self) -> int:
+        """Grows whenever every connection breaks."""
+        return self._life
+
     def log(self, topic: str, partition: int) -> Log:
         log = self.logs[topic, partition]
         log.flushed = topic == topics.KEYS
@@ -199,6 +205,19 @@ class Cluster:
         seat.waiting.discard(place)
         if not seat.waiting:
             seat.partitions, seat.ended, seat.ending = set(), seat.ending, None
+
+    def skip_markers(self) -> int:
+        """Another coordinator takes over, and tells nobody how transactions ended whose markers were on their way.
+
+        Nothing is lost, every connection breaks. How many partitions were not told.
+        """
+        self._life += 1
+        skipped = 0
+        for seat in self.seats.values():
+            if seat.ending is not None:
+                skipped += len(seat.waiting)
+                seat.partitions, seat.ended, seat.ending, seat.waiting = set(), seat.ending, None, set()
+        return skipped
 
     # -- the logs ------------------------------------------------------------------------------------------------
 
