@@ -92,7 +92,7 @@ class TestParking:
         record = await eventually(parked)
         where = f"{topic}/{offset}"
         assert record.partition == partition
-        assert dict(record.headers) == {"origin": where.encode(), "reason": b"undecodable"}
+        assert {("origin", where.encode()), ("reason", b"undecodable")} <= set(record.headers)
         row = (await ledger_headers(system))[f"parked/{where}"]
         assert isinstance(row, Parked)
         assert (row.topic, row.offset, row.reason) == (topic, offset, "undecodable")
