@@ -622,9 +622,8 @@ class Ledger:
         """Decide what Kafka left undecided, as it was meant (`undecided`); whether there was any. Raises KafkaError."""
         producer = self._producer
         assert producer is not None
-        client, lines = producer.client, _lines(producer)
-        ours = [TopicPartition(topic, self.partition) for topic in topics.owned()]
-        spans = await undecided.left(client, ours)
+        client, ours = producer.client, [TopicPartition(topic, self.partition) for topic in topics.owned()]
+        spans, lines = await undecided.left(client, ours), _lines(producer)
         if spans:
             found, manifest = await undecided.look(self._bootstrap, spans, ledger=topics.LEDGER, row=MANIFEST_KEY)
             committed: set[str] = set()
