@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_cluster.engines import glasses, rig, skin
 from ray_cluster.engines import mesh as face
-from ray_cluster.engines import rig, skin
 from ray_cluster.engines.decode import Pixels
 from ray_cluster.engines.errors import NoFace
 from ray_cluster.engines.people import MIN_FACE_PX, PeopleEngine, PeopleParams, Sight
@@ -88,7 +88,14 @@ def put(out: Pixels, place: Field, source: Pixels, mesh: Field, hands: Sequence[
     moved = cv2.remap(scaled, field, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     lab, new = _lab(ground), _lab(np.asarray(moved, np.uint8))
     own, theirs = skin.learn(lab, points).likely(lab), skin.learn(new, points).likely(new)
-    clear = _clear(lab, own, points, ground, [hand - np.array([x0, y0], np.float32) for hand in hands])
+    seen, behind = glasses.find(_over(own, points), own, points, lab)
+    if seen.any():
+        # Glasses go with the face: the source's come along, and half a frame would stay of the target's.
+        ground[:] = glasses.taken_off(ground, seen)
+        lab = _lab(ground)
+        own = skin.learn(lab, points).likely(lab)
+    bare = np.maximum(own, behind.astype(np.float32) / 255)
+    clear = _clear(lab, bare, points, ground, [hand - np.array([x0, y0], np.float32) for hand in hands])
     inside = _soft_inside(points, shape, size)
     alpha = inside * clear * _no_fringe(theirs, inside, points)
     alpha *= 1 - _own_mouth(points, scaled_mesh, shape, size)
@@ -168,29 +175,16 @@ def _soft_inside(points: Field, shape: tuple[int, int], size: float) -> Field:
 
 
 def _clear(lab: Field, own: Field, points: Field, ground: Pixels, hands: Sequence[Field]) -> Field:
-    """0 where hair, glasses or a hand are in front of the face, 1 elsewhere.
+    """0 where hair or a hand are in front of the face, 1 elsewhere.
 
     Eyes, brows and mouth are no skin and yet the face's own: clear, unless what covers the skin goes on over them.
     """
     height, width = own.shape
     shape = (height, width)
     size = float(np.ptp(points[:, 1]))
-    likely = cv2.GaussianBlur(own, (0, 0), max(0.6, 0.004 * size))
-    covered = (np.asarray(likely) < 0.5).astype(np.uint8) * 255  # noqa: PLR2004
-    parts = np.zeros(shape, np.uint8)
-    for part, reach in (
-        (face.LEFT_EYE, 0.022),
-        (face.RIGHT_EYE, 0.022),
-        (face.LEFT_BROW, 0.018),
-        (face.RIGHT_BROW, 0.018),
-        (face.LIPS, 0.035),
-    ):
-        parts |= np.asarray(cv2.dilate(face.polygon(points, part, shape), _ellipse(reach * size)), np.uint8)
-    parts |= _nostrils(points, shape, size)
+    covered, parts = _covered(own, size), _parts(points, shape, size)
+    over = _over(own, points)
     inside = face.polygon(points, face.OVAL, shape)
-    bare = np.where(parts > 0, 0, covered).astype(np.uint8)
-    bare = np.asarray(cv2.morphologyEx(bare, cv2.MORPH_OPEN, _ellipse(0.006 * size)), np.uint8)
-    over = _from_outside(bare, inside)
     covered = _from_outside(over | (covered & parts & _alike_to(over, lab, size)), inside)
     for hand in hands:
         cv2.fillConvexPoly(covered, cv2.convexHull(np.rint(hand).astype(np.int32)), 255)
@@ -199,6 +193,35 @@ def _clear(lab: Field, own: Field, points: Field, ground: Pixels, hands: Sequenc
     radius = max(2, round(0.012 * size))
     open_ = 1 - np.asarray(cv2.ximgproc.guidedFilter(guide, covered.astype(np.float32) / 255, radius, 1e-3))
     return np.asarray(np.clip((open_ - 0.2) / 0.6, 0, 1), np.float32)
+
+
+def _over(own: Field, points: Field) -> NDArray[np.uint8]:
+    """255 where something that comes from beyond the face lies over its skin: hair, the arms of glasses, a hand."""
+    height, width = own.shape
+    shape = (height, width)
+    size = float(np.ptp(points[:, 1]))
+    bare = np.where(_parts(points, shape, size) > 0, 0, _covered(own, size)).astype(np.uint8)
+    bare = np.asarray(cv2.morphologyEx(bare, cv2.MORPH_OPEN, _ellipse(0.006 * size)), np.uint8)
+    return _from_outside(bare, face.polygon(points, face.OVAL, shape))
+
+
+def _covered(own: Field, size: float) -> NDArray[np.uint8]:
+    likely = cv2.GaussianBlur(own, (0, 0), max(0.6, 0.004 * size))
+    return (np.asarray(likely) < 0.5).astype(np.uint8) * np.uint8(255)  # noqa: PLR2004
+
+
+def _parts(points: Field, shape: tuple[int, int], size: float) -> NDArray[np.uint8]:
+    """255 on eyes, brows, lips and nostrils: no skin, and yet the face's own."""
+    parts = _nostrils(points, shape, size)
+    for part, reach in (
+        (face.LEFT_EYE, 0.022),
+        (face.RIGHT_EYE, 0.022),
+        (face.LEFT_BROW, 0.018),
+        (face.RIGHT_BROW, 0.018),
+        (face.LIPS, 0.035),
+    ):
+        parts |= np.asarray(cv2.dilate(face.polygon(points, part, shape), _ellipse(reach * size)), np.uint8)
+    return parts
 
 
 def _alike_to(over: NDArray[np.uint8], lab: Field, size: float) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from ray_cluster.engines import features, registry
+from ray_cluster.engines import features, registry, samples_path
 from ray_cluster.engines.decode import decode
 from ray_cluster.engines.errors import BadParams, Cancelled, NoFace, Undecodable
 from ray_cluster.engines.interface import Engine
@@ -120,3 +120,21 @@ def test_a_cat_has_no_face_to_swap(swapper: Engine) -> None:
     assert run(registry.build("detect"), [cat]).facts["faces"] == 1  # it is treated as one by whoever keeps it
     with pytest.raises(NoFace):
         run(swapper, [cat, PORTRAIT])
+
+
+def test_glasses_of_the_target_come_off_whole(swapper: Engine) -> None:
+    wearer = decode(samples_path("hopper.jpg").read_bytes())
+    made = pixels(swapper, [PORTRAIT, png(wearer)])
+    rims = (slice(172, 205), slice(170, 355))
+    dark = wearer[rims].max(-1) < 90
+    assert dark.mean() > 0.15
+    assert (made[rims].max(-1) < 90)[dark].mean() < 0.2  # new pupils are dark; with half a frame left it is 0.68
+
+
+def test_what_hangs_into_a_face_is_no_glasses(swapper: Engine) -> None:
+    strand = portrait()
+    cv2.line(strand, (193, 60), (196, 175), (70, 50, 30), 7, cv2.LINE_AA)
+    made = pixels(swapper, [png(marked()), png(strand)])
+    hair = np.zeros(strand.shape[:2], np.uint8)
+    cv2.line(hair, (193, 80), (196, 160), 255, 3)
+    assert moved(made[hair > 0], strand[hair > 0]) < 6
