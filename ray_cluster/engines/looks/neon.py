@@ -11,9 +11,11 @@ from ray_cluster.engines.looks.strokes import Grain, Image, blur, luma, scale_of
 
 TUBE_PX = 1.5
 NIGHT_RGB = (0.05, 0.04, 0.14)
-NIGHT_SHARE = 0.8
-PALE = 0.35
+NIGHT_SHARE, NIGHT_POWER = 0.75, 1.85
+PALE = 0.4
 """How far from its full hue what is lit is: with less of either, a face in the night is nobody's."""
+SIGN_RGB, SIGN_SHARE = (0.95, 0.3, 0.75), 0.85
+"""The light of a sign on what is warm. In its own hue, orange, skin of any colour would be brown in the night."""
 SHORTEST_TUBE_PX2 = 24
 
 Picture = NDArray[np.float32]
@@ -34,8 +36,10 @@ def neon(rgb: Image, canvas: Canvas) -> Image:
     hue = _hues(calm, scale)
     light = hue * tube[..., None]
     glow = blur(light, 4 * scale) * np.float32(0.7) + blur(light, 16 * scale) * np.float32(0.8)
-    lit = np.float32(NIGHT_SHARE) * (hue + np.float32(PALE) * (1 - hue))
-    night = np.array(NIGHT_RGB, np.float32) + lit * (grey * grey)[..., None]
+    warm = smoothstep(hue[..., 0] - hue[..., 2], 0.1, 0.6)[..., None]
+    fill = hue + (np.array(SIGN_RGB, np.float32) - hue) * (np.float32(SIGN_SHARE) * warm)
+    lit = np.float32(NIGHT_SHARE) * (fill + np.float32(PALE) * (1 - fill))
+    night = np.array(NIGHT_RGB, np.float32) + lit * np.power(grey, np.float32(NIGHT_POWER))[..., None]
     out = 1 - (1 - night) * (1 - np.minimum(light + glow, 1))  # screen: lights add, nothing burns out
     core = np.float32(0.8) * smoothstep(tube, 0.6, 1.0)[..., None]
     return np.asarray((out + core * (1 - out)) * 255 + np.float32(0.5)).astype(np.uint8)
