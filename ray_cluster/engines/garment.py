@@ -38,6 +38,14 @@ SAME, OTHER = 1.0, 2.4
 _SPREAD = np.array([46.0, 11.0, 11.0])
 """One deviation of L, a and b: folds and shade change L far more than hue."""
 _HEAD = tuple(range(11))
+JAW = -0.3
+"""Of the face's height, up from the chin: a collar may stand up so far."""
+DEEPEST = 0.3
+"""Of the light, and of the hue: less of either is not left in shade."""
+STRONG, TELLING = 40.0, 0.4
+"""The strength of a hue (a and b) by which a cloth is told, and how much less darkness then counts against it."""
+PIECE, ALIKE_PIECE = 0.06, 0.01
+"""Of the largest piece's pixels: a smaller piece of cloth is a mistake; one of the main cloth's very colour is not."""
 
 
 def find(sight: Sight, part: Part) -> Field:
@@ -65,9 +73,11 @@ def find(sight: Sight, part: Part) -> Field:
     core = candidates & (trunk > 0)
     if core.sum() < SMALLEST * person_here.sum():
         raise NoGarment("expected clothes in view, found none; send a photo that shows the upper body, dressed")
-    main = None
-    if part == "main":
-        main = _main_of(lab, core)
+    cloth = _main_of(lab, core)
+    bare = uncovered(lab, points, own, person_here, cloth)
+    candidates = person_here & (dressed > 0) & (bare < 0.3)  # noqa: PLR2004
+    main = cloth if part == "main" else None
+    if main is not None:
         near = main.off(lab)
         sure, never = candidates & (near < SAME), ~candidates | (near > OTHER)
     else:
@@ -77,10 +87,10 @@ def find(sight: Sight, part: Part) -> Field:
     marks[never & (marks != cv2.GC_BGD)] = cv2.GC_PR_BGD
     kernel = np.ones((3, 3), np.uint8)
     marks[cv2.erode((sure & (trunk > 0)).astype(np.uint8), kernel) > 0] = cv2.GC_FGD
-    chosen = _cut(small, marks)
+    chosen = _cut(small, marks, None if main is None else main.off(lab) < SAME)
     if chosen.sum() < SMALLEST * person_here.sum():
         raise NoGarment("expected clothes in view, found none; send a photo that shows the upper body, dressed")
-    return _sharpen(sight, chosen, mesh, main)
+    return _sharpen(sight, chosen, mesh, cloth, main)
 
 
 def own_face(sight: Sight, body: Field) -> Field | None:
@@ -92,10 +102,12 @@ def own_face(sight: Sight, body: Field) -> Field | None:
     return None
 
 
-def uncovered(lab: Field, points: Field, mesh: Field | None, person: NDArray[np.bool_]) -> Field:
+def uncovered(
+    lab: Field, points: Field, mesh: Field | None, person: NDArray[np.bool_], cloth: _Main | None = None
+) -> Field:
     """H x W, 0..1: skin and head of `person`, whose skin has the face's hue and may be at neck, hands, arms and legs.
 
-    `points` are 33 x 3 (x, y, visibility), `mesh` 468 x 2.
+    `points` are 33 x 3 (x, y, visibility), `mesh` 468 x 2. Beside the jaw a collar of `cloth` is told from hair.
     """
     height, width = lab.shape[:2]
     shoulder = _shoulder(points)
@@ -118,7 +130,10 @@ def uncovered(lab: Field, points: Field, mesh: Field | None, person: NDArray[np.
     aside = np.abs((x - middle[0]) * down[1] - (y - middle[1]) * down[0]) / max(size, 1.0)
     # Hair: whatever is beside the head and not lower than the chin, then what is coloured like it a little further.
     crown = (below < 0.02) & (aside < 1.15)  # noqa: PLR2004
-    hair = crown | (_like_hair(lab, head, crown & person) & (below < 1.1) & (aside < 0.95))  # noqa: PLR2004
+    alike = _like_hair(lab, head, crown & person)
+    hair = crown | (alike & (below < 1.1) & (aside < 0.95))  # noqa: PLR2004
+    if cloth is not None:
+        hair &= alike | (below < JAW) | (cloth.off(lab) > SAME)
     where = np.zeros((height, width), np.float32)
     where[(below < 0.75) & (aside < 0.62)] = 1  # noqa: PLR2004 - the neck and a neckline
     for wrist, knuckles in zip(rig.WRISTS, rig.HANDS, strict=True):
@@ -207,8 +222,18 @@ class _Main(msgspec.Struct, frozen=True):
     spread: NDArray[np.float64]
 
     def off(self, lab: Field) -> Field:
-        """How many deviations each pixel is from it."""
-        return np.asarray(np.sqrt(np.square((lab - self.middle) / self.spread).sum(-1)), np.float32)
+        """How many deviations each pixel is from it, in any light.
+
+        Shade takes away of the hue's strength at most as much as of the light; where hue tells, it may be deeper.
+        """
+        hue = self.middle[1:] - 128
+        strength = max(1.0, float(np.hypot(*hue)))
+        dark = np.clip(lab[..., 0] / max(1.0, float(self.middle[0])), DEEPEST, 1)
+        share = np.clip((lab[..., 1:] - 128) @ hue / strength**2, dark, 1)
+        light = lab[..., 0] - self.middle[0]
+        light *= np.where(light < 0, 1 - TELLING * min(1.0, strength / STRONG), 1)
+        away = np.dstack([light, lab[..., 1:] - 128 - hue * share[..., None]])
+        return np.asarray(np.sqrt(np.square(away / self.spread).sum(-1)), np.float32)
 
 
 def _main_of(lab: Field, core: NDArray[np.bool_]) -> _Main:
@@ -227,8 +252,8 @@ def _main_of(lab: Field, core: NDArray[np.bool_]) -> _Main:
     return _Main(chosen.mean(0), np.maximum(_SPREAD, 1.2 * chosen.std(0)))
 
 
-def _cut(rgb: Pixels, marks: Mask) -> NDArray[np.bool_]:
-    """GrabCut (Rother et al. 2004) from `marks`."""
+def _cut(rgb: Pixels, marks: Mask, alike: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """GrabCut (Rother et al. 2004) from `marks`; small pieces are kept where most of them is `alike`."""
     if not ((marks == cv2.GC_FGD) | (marks == cv2.GC_PR_FGD)).any():
         return np.zeros(marks.shape, bool)
     models = np.zeros((1, 65)), np.zeros((1, 65))
@@ -241,11 +266,15 @@ def _cut(rgb: Pixels, marks: Mask) -> NDArray[np.bool_]:
     if count > 1:
         area = stats[:, cv2.CC_STAT_AREA].astype(float)
         area[0] = 0
-        chosen[(area < 0.06 * area.max())[labels]] = 0
+        dropped = area < PIECE * area.max()
+        if alike is not None:
+            same = np.bincount(labels.ravel(), alike.ravel(), count) > 0.5 * area
+            dropped &= ~same | (area < ALIKE_PIECE * area.max())
+        chosen[dropped[labels]] = 0
     return np.asarray(chosen > 0)
 
 
-def _sharpen(sight: Sight, chosen: NDArray[np.bool_], mesh: Field | None, main: _Main | None) -> Field:
+def _sharpen(sight: Sight, chosen: NDArray[np.bool_], mesh: Field | None, cloth: _Main, main: _Main | None) -> Field:
     """The coarse choice with its edge on the photo's, inside the person's alpha and off the skin."""
     height, width = sight.pixels.shape[:2]
     longer = max(height, width)
@@ -265,7 +294,7 @@ def _sharpen(sight: Sight, chosen: NDArray[np.bool_], mesh: Field | None, main: 
     ratio = np.array([size[0] / width, size[1] / height], np.float32)
     points = np.hstack([body[:, :2] * ratio, body[:, 3:]])
     person = cv2.resize(sight.mask(), size, interpolation=cv2.INTER_AREA) > 0.5  # noqa: PLR2004
-    bare = uncovered(lab, points, None if mesh is None else mesh[:, :2] * ratio, person)
+    bare = uncovered(lab, points, None if mesh is None else mesh[:, :2] * ratio, person, cloth)
     hugging = cv2.ximgproc.guidedFilter(small.astype(np.float32) / np.float32(255), bare, 5, 3e-4)
     near = np.clip((np.asarray(hugging, np.float32) - 0.25) / 0.4, 0, 1)
     if main is not None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ray_cluster.engines import fabric, registry
+from ray_cluster.engines import fabric, registry, samples_path
 from ray_cluster.engines.clothing_change import Style
 from ray_cluster.engines.decode import decode
 from ray_cluster.engines.errors import BadParams, NoGarment, NoPerson
@@ -113,3 +113,20 @@ def test_unusual_pictures_are_dressed(change: Engine) -> None:
     for name, photo in odd_ones().items():
         made = run(change, [photo], pattern="checks")
         assert (made.height, made.width) == decode(photo).shape[:2] or name == "huge"
+
+
+def test_all_of_a_dark_jacket_and_of_its_collar_changes(change: Engine) -> None:
+    wearer = samples_path("hopper.jpg").read_bytes()
+    before, made = decode(wearer), pixels(change, [wearer], colour="#2a5f8f")
+    for collar in ((slice(327, 335), slice(333, 343)), (slice(328, 335), slice(187, 195))):
+        assert before[collar].mean() < 40
+        assert made[collar][..., 2].mean() > made[collar][..., 0].mean() + 40
+    hat = (slice(120, 150), slice(180, 340))
+    assert moved(made[hat], before[hat]) < 0.2
+
+
+def test_shade_and_what_straps_part_is_the_same_cloth(change: Engine) -> None:
+    made = pixels(change, [PORTRAIT], colour="#2a5f8f")
+    for spot in ((slice(428, 440), slice(276, 283)), (slice(342, 356), slice(34, 42))):
+        assert portrait()[spot][..., 0].mean() > portrait()[spot][..., 2].mean() + 60
+        assert made[spot][..., 2].mean() > made[spot][..., 0].mean() + 30
