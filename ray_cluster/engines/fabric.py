@@ -21,8 +21,12 @@ FOLD, FOLD_LIMIT = 0.035, 0.02
 """How far a fold shifts a pattern, in shoulder widths: per unit of shade and shoulder width, and at most."""
 FOLD_SIGMA = 0.07
 """Folds finer than this, in shoulder widths, are weave."""
+DARK = 40.0
+"""Levels of L that make a fold's slope of a dark cloth as gentle as a light one's."""
 PRINT = 1.05
 """Width of the picture of a cloth on the body, in shoulder widths."""
+ROOM = 0.1
+"""How far beyond the cloth's box a joint may be, in shoulder widths."""
 TIE = 0.02
 """Around a joint both limbs are as near: the first one has it, or the pattern would be a mixture of two."""
 DEEPEST, LIGHTEST = 22.0, 238.0
@@ -61,7 +65,7 @@ def dress(pixels: Pixels, alpha: Field, body: Field, cloth: Cloth, image: Pixels
         paint = _flat(cloth.colour)[None, None]
     else:
         u, v = _along(points, cover.shape, shoulder)
-        u, v = _folded(u, v, shade, shoulder)
+        u, v = _folded(u, v, _relief(lab[..., 0], level), cover, shoulder)
         paint = _printed(u, v, image) if image is not None else _woven(u, v, cloth)
     made = _lit(paint, shade, level, (lab[..., 0], cover), cloth)
     coloured = cv2.cvtColor(np.clip(made, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB).astype(np.float32)
@@ -118,19 +122,27 @@ def _lit(paint: Field, shade: Field, level: float, worn: tuple[Field, Field], cl
 
 
 def _smoothed(shade: Field, light: Field) -> Field:
-    """Folds without sensor noise: an edge-keeping filter, guided by the light itself."""
+    """Folds without dust and sensor noise: a median, then an edge-keeping filter, guided by the light itself."""
     radius = max(2, round(0.004 * max(shade.shape)))
-    guide = light / np.float32(255)
-    return np.asarray(cv2.ximgproc.guidedFilter(guide, shade, radius, 6e-4), np.float32)
+    guide = cv2.medianBlur(np.ascontiguousarray(light), 5) / np.float32(255)
+    return np.asarray(cv2.ximgproc.guidedFilter(guide, cv2.medianBlur(shade, 5), radius, 6e-4), np.float32)
 
 
-def _folded(u: Field, v: Field, shade: Field, shoulder: float) -> tuple[Field, Field]:
-    """A pattern climbs over folds: it shifts with the slope that the shade betrays."""
+def _relief(light: Field, level: float) -> Field:
+    """Shade for folds: on dark cloth a level more or less is noise, no slope."""
+    return np.asarray((light + DARK) / (level + DARK), np.float32)
+
+
+def _folded(u: Field, v: Field, shade: Field, cover: Field, shoulder: float) -> tuple[Field, Field]:
+    """A pattern climbs over folds: it shifts with the slope that the shade betrays. What lies on the cloth has none."""
     sigma = max(1.0, FOLD_SIGMA * shoulder)
     scale = min(1.0, 5.0 / sigma)
-    small = cv2.resize(np.clip(shade, 0.2, 2.5), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    soft = cv2.GaussianBlur(small, (0, 0), max(0.8, sigma * scale))
-    wide = np.asarray(cv2.resize(soft, shade.shape[1::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+    layers = np.dstack([(np.clip(shade, 0.2, 2.5) - 1) * cover, cover]).astype(np.float32)
+    small = cv2.resize(layers, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    soft = np.asarray(cv2.GaussianBlur(small, (0, 0), max(0.8, sigma * scale)), np.float32)
+    # Where little cloth is near, its shade fades out: no edge of the cloth is a fold.
+    even = soft[..., 0] / np.maximum(soft[..., 1], 0.2) + 1
+    wide = np.asarray(cv2.resize(even, shade.shape[1::-1], interpolation=cv2.INTER_CUBIC), np.float32)
     gain = FOLD * shoulder
     across = cv2.Sobel(wide, cv2.CV_32F, 1, 0, scale=1 / 8) * gain
     down = cv2.Sobel(wide, cv2.CV_32F, 0, 1, scale=1 / 8) * gain
@@ -151,7 +163,9 @@ def _along(points: Field, shape: tuple[int, int], shoulder: float) -> tuple[Fiel
         for chain, width in ((arm, _LIMB_WIDTH), (leg, _LEG_WIDTH)):
             length = 0.0
             for start, end in itertools.pairwise(chain):
-                if points[[start, end], 3].min() > rig.SEEN:
+                # A forearm whose elbow is beyond the cloth, or the picture, is a guess, laid over the trunk.
+                guess = length > 0 and not _within(points[start, :2], shape, ROOM * shoulder)
+                if points[[start, end], 3].min() > rig.SEEN and not guess:
                     limbs.append((points[start, :2], points[end, :2], width, length))
                     length += float(np.hypot(*(points[end, :2] - points[start, :2]))) / shoulder
     nearest = np.full(shape, np.inf, np.float32)
@@ -170,6 +184,10 @@ def _along(points: Field, shape: tuple[int, int], shoulder: float) -> tuple[Fiel
         np.copyto(v, (along / shoulder + offset).astype(np.float32), where=mine)
         np.minimum(nearest, far, out=nearest)
     return u, v
+
+
+def _within(point: Field, shape: tuple[int, int], room: float) -> bool:
+    return bool((point >= -room).all() and point[0] < shape[1] + room and point[1] < shape[0] + room)
 
 
 def _woven(u: Field, v: Field, cloth: Cloth) -> Field:

@@ -130,3 +130,20 @@ def test_shade_and_what_straps_part_is_the_same_cloth(change: Engine) -> None:
     for spot in ((slice(428, 440), slice(276, 283)), (slice(342, 356), slice(34, 42))):
         assert portrait()[spot][..., 0].mean() > portrait()[spot][..., 2].mean() + 60
         assert made[spot][..., 2].mean() > made[spot][..., 0].mean() + 30
+
+
+def test_stripes_on_dark_cloth_run_straight_past_a_badge() -> None:
+    noise = np.random.default_rng(1).normal(0, 3, (320, 320, 1))
+    photo = np.clip(14 + noise, 0, 255).astype(np.uint8).repeat(3, 2)
+    badge = (slice(120, 150), slice(90, 150))
+    photo[badge] = 230
+    alpha = np.ones((320, 320), np.float32)
+    alpha[badge] = 0
+    body = np.zeros((33, 4), np.float32)
+    body[11:13], body[23:25] = [[250, 40, 0, 1], [70, 40, 0, 1]], [[220, 400, 0, 1], [100, 400, 0, 1]]
+    made = fabric.dress(photo, alpha, body, fabric.Cloth((176, 32, 48), "stripes"))[..., 1].astype(float)
+    light = made > 120
+    straight = np.median(light, 0) > 0
+    off = (light != straight) & (alpha > 0)
+    assert 0.2 < straight.mean() < 0.5
+    assert off[100:170, 70:170].mean() < 0.02  # torn by the badge's brightness it was 0.13
