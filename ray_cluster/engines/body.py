@@ -27,6 +27,10 @@ GROWTH = 0.07
 """Of the height in the picture, at 1 and at -1."""
 HEADROOM = 0.5
 """Of the room above the head that growing may use."""
+HOLD = 0.35
+"""Shoulder widths from a border that cuts the body off, over which slimming fades out towards it."""
+CUT = 40
+"""Of an alpha of 255: more than this at a border, and it cuts the body off."""
 STILL_PX = 0.4
 """A pixel that moves less than this stays the photo's."""
 _PROFILE = np.array(
@@ -95,7 +99,26 @@ def pull(alpha: NDArray[np.uint8], body: Field, wanted: BodyParams) -> Field:
     near = np.exp(-((across / np.float32(_SIDE * shoulder)) ** 4))
     degree = wanted.width * (NARROWEST if wanted.width < 0 else BROADEST)
     away = across * profile * near * np.float32(degree / (1 + degree))
+    if degree < 0:
+        away *= _held(alpha, HOLD * shoulder)
     return np.dstack([x - away * np.float32(ay), y + away * np.float32(ax)]).astype(np.float32)
+
+
+def _held(alpha: NDArray[np.uint8], reach: float) -> Field:
+    """H x W, 0 where the picture's left or right border cuts the body off, 1 from `reach` px away.
+
+    What is beyond the border nobody has seen: pulled in, it would be streaks.
+    """
+    height, width = alpha.shape
+    side = 2 * max(1, round(reach)) + 1
+    ramp: Field = np.clip((np.arange(width, dtype=np.float32) + 0.5) / np.float32(max(1.0, reach)), 0, 1)
+    free = np.asarray(1 - ramp * ramp * (3 - 2 * ramp), np.float32)
+    held = np.zeros((height, width), np.float32)
+    for border, fade in ((alpha[:, :2], free), (alpha[:, -2:], np.flip(free))):
+        cut = np.asarray((border > CUT).any(1), np.float32)[:, None]
+        cut = cv2.GaussianBlur(cv2.dilate(cut, np.ones((side, 1), np.uint8)), (1, side), 0.3 * reach)
+        np.maximum(held, np.asarray(cut, np.float32).reshape(height, 1) * fade, out=held)
+    return 1 - held
 
 
 def _taller(y: Field, alpha: NDArray[np.uint8], body: Field, degree: float) -> Field:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ray_cluster.engines import behind, registry
+from ray_cluster.engines import behind, registry, samples_path
 from ray_cluster.engines.body import BodyParams, pull
 from ray_cluster.engines.decode import decode
 from ray_cluster.engines.errors import BadParams, NoPerson
@@ -112,3 +112,12 @@ def test_unusual_pictures_are_reshaped(engine: Engine) -> None:
     for name, photo in odd_ones().items():
         made = run(engine, [photo], width=-0.5, height=0.5)
         assert (made.height, made.width) == decode(photo).shape[:2] or name == "huge"
+
+
+def test_nothing_is_pulled_in_from_beyond_the_border(engine: Engine) -> None:
+    wearer = samples_path("hopper.jpg").read_bytes()
+    before, made = decode(wearer), pixels(engine, [wearer], width=-1.0)
+    border = (slice(420, 470), slice(495, 512))
+    assert moved(made[border], before[border]) < 3
+    sleeve = (slice(330, 590), slice(0, 120))
+    assert moved(made[sleeve], before[sleeve]) > 5
