@@ -29,14 +29,14 @@ class Warp:
         x = x0 + (np.arange(self._columns) + 0.5) * GRID_PX - 0.5
         y = y0 + (np.arange(self._rows) + 0.5) * GRID_PX - 0.5
         self._nodes = (x[None, :] + 1j * y[:, None]).ravel()
+        self._x, self._y = x, y
+        self._weights = np.empty((0, 0, 0))
 
     def grid(self, target: Complexes, source: Complexes) -> Complexes:
         """For every node, where in the photo it comes from; `target` are the points' places in the frame."""
         middle = source.mean()
         p, q, v = target - middle, source - middle, self._nodes - middle
-        distance = np.square(v.real[:, None] - p.real) + np.square(v.imag[:, None] - p.imag)
-        distance += SOFTNESS_PX**2
-        weight = 1.0 / np.square(distance)
+        weight = self._weighed(target)
         turn = np.conj(p) * q  # real part: dot product, imaginary part: cross product
         terms = np.stack([np.ones(len(p)), p.real, p.imag, q.real, q.imag, turn.real, turn.imag], 1)
         sums = weight @ terms
@@ -46,6 +46,21 @@ class Warp:
         rotation = (sums[:, 5] + 1j * sums[:, 6]) / total - np.conj(p_mean) * q_mean
         rotation /= np.abs(rotation) + 1e-9
         return np.asarray(rotation * (v - p_mean) + q_mean + middle)
+
+    def _weighed(self, target: Complexes) -> NDArray[np.float64]:
+        """Nodes x points: 1 / (square of the distance, softened) squared. The array is reused.
+
+        Most of a frame's time was here: a grid's squares are few, so each weight is one sum, one product, one quotient.
+        """
+        shape = (len(self._y), len(self._x), len(target))
+        if self._weights.shape != shape:
+            self._weights = np.empty(shape)
+        across = np.square(self._x[:, None] - target.real)
+        down = np.square(self._y[:, None] - target.imag) + SOFTNESS_PX**2
+        weight = np.add(across[None], down[:, None], out=self._weights)
+        np.multiply(weight, weight, out=weight)
+        np.reciprocal(weight, out=weight)
+        return weight.reshape(-1, len(target))
 
     def field(self, target: Complexes, source: Complexes) -> Field:
         """The same for every pixel of the region: H x W x 2 float32 (x, y), as cv2.remap takes it."""
