@@ -11,7 +11,9 @@ from ray_cluster.engines.looks.strokes import Grain, Image, blur, luma, relief, 
 FORM_PX = 5.0
 STROKE_PX = 8.0
 BRISTLE_PX = 0.8
-RELIEF = 0.30
+RELIEF = 0.20
+DETAIL_PX = 20
+"""How far from a detail the brush stays fine: a cheek lies between eyes and mouth."""
 SATURATION = 1.22
 
 
@@ -30,9 +32,9 @@ def oil(rgb: Image, canvas: Canvas) -> Image:
     bristles = bristles / (bristles.std() + 1e-6)
     # A broad brush and thick paint on plain ground, a fine one where it drew details: bristles across a face would be
     # wrinkles.
-    busy = smoothstep(blur(np.abs(grey - blur(grey, 4 * scale)), 7 * scale), 0.008, 0.04)
-    lit = 1 + (relief(np.asarray(bristles, np.float32), RELIEF * min(1.0, scale)) - 1) * (1 - np.float32(0.7) * busy)
-    calm = np.asarray(calm + (fine - np.asarray(calm, np.float32)) * (np.float32(0.8) * busy[..., None])).astype(
+    busy = smoothstep(blur(np.abs(grey - blur(grey, 4 * scale)), DETAIL_PX * scale), 0.008, 0.04)
+    lit = 1 + (relief(np.asarray(bristles, np.float32), RELIEF * min(1.0, scale)) - 1) * (1 - np.float32(0.85) * busy)
+    calm = np.asarray(calm + (fine - np.asarray(calm, np.float32)) * (np.float32(0.9) * busy[..., None])).astype(
         np.uint8
     )
     hsv = cv2.cvtColor(np.asarray(calm, np.uint8), cv2.COLOR_RGB2HSV).astype(np.float32)
