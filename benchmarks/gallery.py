@@ -32,7 +32,7 @@ SHOWN_PX = 640
 SEED = 7
 STYLE = """body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; color: #222 }
 h2 { border-top: 1px solid #ddd; padding-top: 1rem; margin: 2rem 0 .2rem } p { margin: .2rem 0 .8rem; color: #555 }
-.row { display: flex; flex-wrap: wrap; gap: 12px } figure { margin: 0; width: 250px }
+.row { display: flex; flex-wrap: wrap; gap: 12px; margin-bottom: 20px } figure { margin: 0; width: 250px }
 img, video { width: 250px; border-radius: 6px; display: block;
  background: repeating-conic-gradient(#e4e4e4 0 25%, #fff 0 50%) 0 0 / 18px 18px }
 figcaption { color: #555; font-size: 13px; padding-top: 4px } .no { color: #a33 }"""
@@ -73,20 +73,30 @@ def _photos(own: Path | None) -> dict[str, Pixels]:
 def _section(row: Row, photos: dict[str, Pixels]) -> str:
     engine = registry.build(row.operation)
     engine.load()
-    shown: list[Shown] = []
+    rows: list[list[Shown]] = []
     for name, pixels in photos.items():
-        inputs = [encoded(fit(pixels, 1024), ".jpg"), *(_other(kind) for kind in row.takes[1:])]
-        shown.append(Shown(name, encoded(fit(pixels, SHOWN_PX), ".jpg"), "image/jpeg"))
-        shown += [_made(engine, inputs, variant, params) for variant, params in (row.variants or {"": {}}).items()]
+        others = [_other(kind, name) for kind in row.takes[1:]]
+        inputs = [encoded(fit(pixels, 1024), ".jpg"), *(one.media for one in others)]
+        shown = [Shown(name, encoded(fit(pixels, SHOWN_PX), ".jpg"), "image/jpeg"), *others]
+        variants = (row.variants or {"": {}}).items()
+        rows.append(shown + _together([_made(engine, inputs, variant, params) for variant, params in variants]))
     if row.takes[0] == "media":
         moving = clip()
-        shown.append(Shown("a clip", moving, "video/mp4"))
-        shown.append(_made(engine, [moving], *next(iter(reversed((row.variants or {"": {}}).items())))))
+        made = _made(engine, [moving], *next(iter(reversed((row.variants or {"": {}}).items()))))
+        rows.append([Shown("a clip", moving, "video/mp4"), made])
     terms = sorted({f"{pin.name} ({pin.licence})" for pin in row.pins()})
     facts = f"{row.pool}, about {row.memory_mb} MB; {'; '.join(terms) or 'no model'}"
-    figures = "".join(_figure(one) for one in shown)
-    print(row.operation, len(shown))
-    return f'<h2>{html.escape(row.operation)}</h2><p>{html.escape(facts)}</p><div class="row">{figures}</div>'
+    figures = "".join(f'<div class="row">{"".join(_figure(one) for one in shown)}</div>' for shown in rows)
+    print(row.operation, sum(len(shown) for shown in rows))
+    return f"<h2>{html.escape(row.operation)}</h2><p>{html.escape(facts)}</p>{figures}"
+
+
+def _together(made: list[Shown]) -> list[Shown]:
+    """What every variant refuses is said once."""
+    whys = {one.caption.split()[-1] for one in made}
+    if len(made) == 1 or len(whys) > 1 or any(one.media for one in made):
+        return made
+    return [Shown(f"every variant: {whys.pop()}")]
 
 
 def _made(engine: Engine, inputs: list[bytes], variant: str, params: dict[str, Any]) -> Shown:
@@ -109,9 +119,12 @@ def _small(media: bytearray) -> bytes:
     return bytes(cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, 90])[1].data)
 
 
-def _other(kind: str) -> bytes:
-    """What an operation is given besides its photo."""
-    return encoded(photo("chelsea")) if kind == "garment" else samples_path("hopper.jpg").read_bytes()
+def _other(kind: str, photo_name: str) -> Shown:
+    """What an operation is given besides its photo: nobody's face goes onto themselves."""
+    if kind == "garment":
+        return Shown("and this cloth", encoded(photo("chelsea"), ".jpg"), "image/jpeg")
+    name = "portrait" if photo_name == "hopper" else "hopper"
+    return Shown(f"onto {name}", samples_path(f"{name}.jpg").read_bytes(), "image/jpeg")
 
 
 def _figure(one: Shown) -> str:

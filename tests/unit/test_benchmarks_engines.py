@@ -71,3 +71,11 @@ def test_the_sheet_says_what_was_refused_and_escapes_names() -> None:
     assert shown.caption == "velvet no-person"
     assert 'class="no"' in gallery._figure(shown)
     assert "&lt;b&gt;" in gallery._figure(gallery.Shown("<b>", b"x", "image/webp"))
+
+
+def test_a_sheet_swaps_two_people_and_says_a_common_refusal_once() -> None:
+    assert gallery._other("target", "hopper").media != gallery._other("target", "portrait").media
+    refused = [gallery.Shown("velvet no-person"), gallery.Shown("linen no-person")]
+    assert [one.caption for one in gallery._together(refused)] == ["every variant: no-person"]
+    mixed = [gallery.Shown("velvet no-person"), gallery.Shown("linen 0.5 s", b"x", "image/webp")]
+    assert gallery._together(mixed) == mixed
