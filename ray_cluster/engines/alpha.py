@@ -14,6 +14,8 @@ Field = NDArray[np.float32]
 SURE, NOTHING = 0.9, 0.08
 REACH = 0.007
 """Half-width of the band that is not taken from the mask, as a share of the longer side; twice that blurs edges."""
+WIDE = 5
+"""Half-widths of the band, from the mask's edge: hair reaches so far."""
 REACHES = (1.0, 2.5, 8.0)
 """Sigmas, in half-widths of the band, over which known colours are carried into it."""
 APART = 0.10, 0.34
@@ -51,12 +53,17 @@ def refine(rgb: Pixels, mask: Field) -> tuple[Field, Field]:
 
 
 def _known(mask: Field, band: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Where the mask is believed: well inside the thing, and well outside."""
+    """Where the mask is believed: well inside the thing, and well outside.
+
+    Next to the edge it must be sure, for there may be hair. Far from any edge its doubt is no half-clear thing: all of
+    it is seen, or none.
+    """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
     solid = (mask > 0.5).astype(np.uint8)  # noqa: PLR2004
     inner = cv2.erode(solid, kernel, borderType=cv2.BORDER_REPLICATE) & (mask > SURE)
     outer = (1 - cv2.dilate(solid, kernel)) & (mask < NOTHING)
-    return np.asarray(inner, np.uint8), np.asarray(outer, np.uint8)
+    deep, away = (cv2.distanceTransform(one, cv2.DIST_L2, 3) > WIDE * band for one in (solid, 1 - solid))
+    return np.asarray(inner | deep, np.uint8), np.asarray(outer | away, np.uint8)
 
 
 def _whole(alpha: Field) -> Field:
