@@ -133,7 +133,8 @@ def uncovered(
     alike = _like_hair(lab, head, crown & person)
     hair = crown | (alike & (below < 1.1) & (aside < 0.95))  # noqa: PLR2004
     if cloth is not None:
-        hair &= alike | (below < JAW) | (cloth.off(lab) > SAME)
+        rows, columns = _box_of(hair & (below >= JAW))
+        hair[rows, columns] &= (alike | (below < JAW))[rows, columns] | (cloth.off(lab[rows, columns]) > SAME)
     where = np.zeros((height, width), np.float32)
     where[(below < 0.75) & (aside < 0.62)] = 1  # noqa: PLR2004 - the neck and a neckline
     for wrist, knuckles in zip(rig.WRISTS, rig.HANDS, strict=True):
@@ -150,6 +151,14 @@ def uncovered(
     out = np.maximum(likely * where, hair.astype(np.float32))
     out[head > 0] = 1
     return np.asarray(cv2.GaussianBlur(out, (0, 0), 0.8), np.float32)
+
+
+def _box_of(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns where there is anything."""
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    if not len(rows):
+        return slice(0), slice(0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _shoulder(points: Field) -> float:
@@ -226,14 +235,18 @@ class _Main(msgspec.Struct, frozen=True):
 
         Shade takes away of the hue's strength at most as much as of the light; where hue tells, it may be deeper.
         """
-        hue = self.middle[1:] - 128
+        middle, spread = self.middle.astype(np.float32), self.spread.astype(np.float32)
+        hue = middle[1:] - np.float32(128)
         strength = max(1.0, float(np.hypot(*hue)))
-        dark = np.clip(lab[..., 0] / max(1.0, float(self.middle[0])), DEEPEST, 1)
-        share = np.clip((lab[..., 1:] - 128) @ hue / strength**2, dark, 1)
-        light = lab[..., 0] - self.middle[0]
-        light *= np.where(light < 0, 1 - TELLING * min(1.0, strength / STRONG), 1)
-        away = np.dstack([light, lab[..., 1:] - 128 - hue * share[..., None]])
-        return np.asarray(np.sqrt(np.square(away / self.spread).sum(-1)), np.float32)
+        light = lab[..., 0] - middle[0]
+        across, along = lab[..., 1] - np.float32(128), lab[..., 2] - np.float32(128)
+        dark = np.clip(lab[..., 0] / np.float32(max(1.0, float(middle[0]))), DEEPEST, 1)
+        share = np.clip((across * hue[0] + along * hue[1]) / np.float32(strength**2), dark, 1)
+        light *= np.where(light < 0, np.float32(1 - TELLING * min(1.0, strength / STRONG)), np.float32(1))
+        across -= hue[0] * share
+        along -= hue[1] * share
+        far = np.square(light / spread[0]) + np.square(across / spread[1]) + np.square(along / spread[2])
+        return np.asarray(np.sqrt(far), np.float32)
 
 
 def _main_of(lab: Field, core: NDArray[np.bool_]) -> _Main:
