@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from statistics import fmean
 
 import msgspec
 import pytest
@@ -177,23 +178,45 @@ class TestPlaces:
 
     @settings(max_examples=40)
     @given(st.integers(0, 2**32), st.integers(1, 4))
-    def test_it_is_about_where_the_scheduler_puts_it(self, seed: int, actors: int) -> None:
-        rng = random.Random(seed)
-        lanes, claims, number = Lanes(), [], 0
-        for lane in Lane:
-            for tenant in "abcd"[: rng.randint(0, 4)]:
-                count, each_s = rng.randint(1, 30), rng.uniform(0.2, 4.0)
-                claims.append(claim(tenant, count, each_s, lane))
-                for _ in range(count):
-                    lanes.add(Work(f"j{number}", "w", POOL, lane, tenant, each_s, float(number)))
-                    number += 1
-        rng.shuffle(claims)
-        mine = ask(rng.choice("abcde"), lane=rng.choice(list(Lane)))
-        lanes.add(Work("mine", "w", POOL, mine.lane, mine.tenant, 1.0, 1e9))
-        real = lanes.places(POOL, actors=actors)["mine"]
-        predicted = place(standing(*claims, actors=actors), mine)
-        slack_s = {Lane.INTERACTIVE: 30.0, Lane.STANDARD: 55.0, Lane.BATCH: 70.0}[Lane(mine.lane)]  # turns under way
-        assert abs(predicted.eta_s - real.eta_s) <= slack_s / actors
+    def test_it_is_no_further_off_than_the_turns_under_way(self, seed: int, actors: int) -> None:
+        lane, error_s, turns_s = _foretold(seed, actors)
+        assert error_s <= turns_s / actors, lane
+
+    def test_it_is_about_where_the_scheduler_puts_it(self) -> None:
+        errors: dict[str, list[float]] = {lane: [] for lane in Lane}
+        for seed in range(300):
+            lane, error_s, _ = _foretold(seed, actors=1)
+            errors[lane].append(error_s)
+        about = {Lane.INTERACTIVE: 3.0, Lane.STANDARD: 5.0, Lane.BATCH: 13.0}  # of 38, 62 and 89 s in the mean
+        assert all(fmean(errors[lane]) <= most_s for lane, most_s in about.items())
+
+
+def _foretold(seed: int, actors: int) -> tuple[str, float, float]:
+    """Of a random queue and one more job: its lane, how far off its place was foretold, and the turns under way.
+
+    Each rival may have had a turn, and a job, more or less than its share. A second of that in a lane with work is as
+    many of another as its weight is greater: 12 of the interactive lane's before each of batch's.
+    """
+    rng, most_s = random.Random(seed), 4.0
+    lanes, claims, number = Lanes(), [], 0
+    for lane in Lane:
+        for tenant in "abcd"[: rng.randint(0, 4)]:
+            count, each_s = rng.randint(1, 30), rng.uniform(0.2, most_s)
+            claims.append(claim(tenant, count, each_s, lane))
+            for _ in range(count):
+                lanes.add(Work(f"j{number}", "w", POOL, lane, tenant, each_s, float(number)))
+                number += 1
+    rng.shuffle(claims)
+    mine = ask(rng.choice("abcde"), lane=rng.choice(list(Lane)))
+    lanes.add(Work("mine", "w", POOL, mine.lane, mine.tenant, 1.0, 1e9))
+    real = lanes.places(POOL, actors=actors)["mine"]
+    predicted = place(standing(*claims, actors=actors), mine)
+    rivals = {each.tenant for each in claims if each.lane == mine.lane} - {mine.tenant}
+    own_s = len(rivals) * (QUANTUM_S + most_s) + most_s
+    others = {each.lane: LANE_WEIGHTS[each.lane] / LANE_WEIGHTS[mine.lane] for each in claims if each.lane != mine.lane}
+    waiting_s = {lane: sum(each.waiting_s for each in claims if each.lane == lane) for lane in others}
+    turns_s = own_s + sum(min(waiting_s[lane], own_s * times) + most_s for lane, times in others.items())
+    return mine.lane, abs(predicted.eta_s - real.eta_s), turns_s
 
 
 def test_what_others_have_is_all_less_what_we_had_told():
