@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -86,7 +87,7 @@ def entries(app: str, folder: Path = CATALOGUE) -> tuple[Entry, ...]:
 
 def place(source: str, entry: Entry) -> tuple[int, int]:
     """(first, last) line of the table that keeps a row. Raises BadCatalogue unless it is there, and alone."""
-    raw = tomllib.loads(source)
+    raw, lines = _read(source)
     if not entry.rule:
         return 1, next((n for n, line in enumerate(source.splitlines()) if line.startswith("[")), 1)
     tables = raw.get(entry.rule)
@@ -94,7 +95,12 @@ def place(source: str, entry: Entry) -> tuple[int, int]:
     found = [index for index, table in enumerate(listed) if _has(table, entry.find)]
     if len(found) != 1:
         raise BadCatalogue(f"{entry.id}: expected one [{entry.rule}] with {entry.find}, found {len(found)}")
-    return Lines(source).extent(entry.rule, found[0])
+    return lines.extent(entry.rule, found[0])
+
+
+@lru_cache(maxsize=8)  # each of a file's eighty rows is looked for in it
+def _read(source: str) -> tuple[dict[str, Any], Lines]:
+    return tomllib.loads(source), Lines(source)
 
 
 def without(source: str, entry: Entry) -> str:
