@@ -2,6 +2,9 @@
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
+# Many images set it. Then each of the hundreds of processes that a test run starts compiles all it imports once more:
+# 3.5 s of CPU for a worker instead of 1.1 s.
+unexport PYTHONDONTWRITEBYTECODE
 UV := .mayfly/bootstrap/bin/uv
 COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_36 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
@@ -36,10 +39,7 @@ gallery: setup ## one HTML sheet of every operation, out/gallery.html; PHOTO=FIL
 	@$(BIN)/python -m benchmarks.gallery $(if $(PHOTO),--photo "$(PHOTO)")
 
 test: lint ## lint, and every test, with 90 % of stream/ covered
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --skip-covered --fail-under=90
+	@$(BIN)/python -m tests
 
 diffusers: setup ## torch and diffusers for big models (5 GB), and the tests that need them
 	$(UV) pip install --quiet --python $(BIN)/python --target .mayfly/diffusers --no-deps --require-hashes -r requirements-diffusers.lock
@@ -55,3 +55,4 @@ lock: setup ## new locks from requirements*.in; UPGRADE=1 takes newer versions
 
 clean: ## everything that was made or fetched
 	rm -rf .venv .mayfly out build *.egg-info .coverage* .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

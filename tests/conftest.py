@@ -1,7 +1,8 @@
-"""One booted stack for the whole run, booted when the first test asks for it and ended with the run."""
+"""One booted stack for the whole run, booted when the first test marked `stack` asks for it and ended with the run."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import hypothesis
 import pytest
@@ -25,10 +27,23 @@ from tests.mailbox import Mailbox
 
 def pytest_configure() -> None:
     """SIGTERM (a CI's limit, `timeout`) ends a run like ^C: the stack is closed, not orphaned."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _end)
     # No test is about time: on a busy machine an example may take as long as it likes.
     hypothesis.settings.register_profile("patient", deadline=None)
     hypothesis.settings.load_profile("patient")
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    """Once: whoever ends a group of processes may tell each of us several times, and what closes is to go on."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.default_int_handler(signum, frame)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for the stack says so: `python -m tests` has two parts, of which one has none."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()) and item.get_closest_marker("stack") is None:
+            raise pytest.UsageError(f"{item.nodeid} asks for the stack: expected the mark `stack`")
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +51,16 @@ def runs() -> Path:
     """Where run folders lie. What runs that were killed have left is ended; folders of live ones are locked."""
     runs = Path(tempfile.gettempdir()) / f"mayfly-tests-{os.getuid()}"
     runs.mkdir(mode=0o700, exist_ok=True)
-    for left in runs.iterdir():
-        with suppress(StackBusy):
-            sweep(left)
-            shutil.rmtree(left)
+    looking = os.open(runs, os.O_RDONLY)
+    try:
+        fcntl.flock(looking, fcntl.LOCK_EX)  # two runs that begin at once would sweep the same folders
+        for left in runs.iterdir():
+            with suppress(StackBusy):
+                if (left / "lock").exists():  # else it was made a moment ago, and is about to be locked
+                    sweep(left)
+                    shutil.rmtree(left)
+    finally:
+        os.close(looking)
     return runs
 
 

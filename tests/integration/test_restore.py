@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import tempfile
@@ -34,10 +33,8 @@ HALF_AN_HOUR_S = 1800
 
 
 @pytest_asyncio.fixture(scope="module")
-async def system() -> AsyncIterator[System]:
+async def system(runs: Path) -> AsyncIterator[System]:
     """A system of its own: what is done to its ledger here is nobody else's business."""
-    runs = Path(tempfile.gettempdir()) / f"mayfly-tests-{os.getuid()}"
-    runs.mkdir(mode=0o700, exist_ok=True)
     run_dir = Path(tempfile.mkdtemp(dir=runs))
     policies = str(Path(__file__).parent.parent / "policies")
     async with (
