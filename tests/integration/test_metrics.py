@@ -20,7 +20,7 @@ from stream.events.rows import Budget, rows
 from stream.metrics import cells
 from stream.metrics.anonymity import THRESHOLD
 from stream.metrics.cells import HOUR_S, HOURS_A_DAY, hour_of
-from tests.integration.client import APP, Client, eventually, records, worker_metrics
+from tests.integration.client import APP, Client, eventually, go_on_to, records, worker_metrics
 from tests.integration.test_deadlines import now, owner_of
 
 pytestmark = pytest.mark.stack
@@ -29,6 +29,7 @@ ROOT = Path(__file__).parent.parent.parent
 USERS = THRESHOLD + 60  # the noise takes that many away once in 10^7 runs
 FEW = 20  # and makes these enough once in 10^9
 AT_ONCE = 16
+HALF_AN_HOUR_S = 1800
 
 
 async def command(system: System, *words: str) -> str:
@@ -54,7 +55,7 @@ async def test_an_hour_of_many_users(system: System) -> None:
     async with Client(system, *await system.tenant(APP)) as client:
         # A day of its own: an account is opened for the day after the first look.
         midnight = (hour_of(await now(system)) // HOURS_A_DAY + 1) * HOURS_A_DAY
-        await system.advance_to(midnight * HOUR_S + 5)
+        await go_on_to(system, midnight * HOUR_S + 5)
         before = await published(system)
         gate = asyncio.Semaphore(AT_ONCE)
 
@@ -72,7 +73,7 @@ async def test_an_hour_of_many_users(system: System) -> None:
         await client.done("many-0")  # once more in the same cell: not another user
         assert await published(system) == before
 
-        await system.advance_to((midnight + 1) * HOUR_S + 1)
+        await go_on_to(system, (midnight + 1) * HOUR_S + 1)
         fresh = await eventually(lambda: _after(system, len(before)), within_s=90)
         (record,) = fresh
         cell = cells.decode(record.value)
@@ -88,6 +89,7 @@ async def test_an_hour_of_many_users(system: System) -> None:
         assert counted["mayfly_statistics_suppressed_total", "genzo"] > 0
         assert ("mayfly_statistics_budget_left", APP) in counted
 
+        await go_on_to(system, (midnight + 1) * HOUR_S + HALF_AN_HOUR_S)
         os.kill(await owner_of(system, PARTITION), signal.SIGKILL)
         await system.advance_to((midnight + 2) * HOUR_S + 1)
         await eventually(lambda: _released(system, midnight + 2), within_s=120)
