@@ -24,6 +24,8 @@ from services.local.system import System
 from tests import twins
 from tests.mailbox import Mailbox
 
+UNIT = Path(__file__).parent / "unit"
+
 
 def pytest_configure() -> None:
     """SIGTERM (a CI's limit, `timeout`) ends a run like ^C: the stack is closed, not orphaned."""
@@ -40,10 +42,13 @@ def _end(signum: int, frame: FrameType | None) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for the stack says so: `python -m tests` has two parts, of which one has none."""
+    """Whoever asks for the stack says so, and is no unit test: one of the two parts of `python -m tests` has none."""
     for item in items:
-        if "stack" in getattr(item, "fixturenames", ()) and item.get_closest_marker("stack") is None:
+        marked = item.get_closest_marker("stack") is not None
+        if not marked and "stack" in getattr(item, "fixturenames", ()):
             raise pytest.UsageError(f"{item.nodeid} asks for the stack: expected the mark `stack`")
+        if marked and UNIT in item.path.parents:
+            raise pytest.UsageError(f"{item.nodeid} is marked `stack`: expected it in another folder than tests/unit")
 
 
 @pytest.fixture(scope="session")
