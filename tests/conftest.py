@@ -71,7 +71,12 @@ def runs() -> Path:
 
 @pytest_asyncio.fixture(scope="session")
 async def stack(runs: Path) -> AsyncIterator[LocalStack]:
-    """Kafka and S3, served; `stack.endpoints` tells where. Use topics and object names of your own."""
+    """Kafka and S3, served; `stack.endpoints` tells where. Use topics and object names of your own.
+
+    What runs on it is not traced: that would cost half as much CPU again, and make it another system than users run.
+    What is covered of stream/ is what the tests' own processes cover.
+    """
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
     run_dir = Path(tempfile.mkdtemp(dir=runs))
     async with LocalStack(run_dir) as booted:
         yield booted
