@@ -5,6 +5,7 @@ Ray's own `AutoscalingCluster` cannot be used: it ends with `ray stop`, which ki
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -79,11 +80,11 @@ class Machines:
     def raylets(self) -> list[psutil.Process]:
         """Of the machines that were made, without the head's: the youngest last."""
         assert self._child is not None
-        found = [
-            process
-            for process in psutil.Process(self._child.pid).children(recursive=True)
-            if process.name() == "raylet" and process.status() != psutil.STATUS_ZOMBIE
-        ]
+        found = []
+        for process in psutil.Process(self._child.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # gone since they were listed
+                if process.name() == "raylet" and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
         return sorted(found, key=psutil.Process.create_time)[1:]
 
     def _config(self) -> dict[str, Any]:
