@@ -15,7 +15,7 @@ import pytest_asyncio
 from services.local.system import System
 from services.local.system import estates as estates_at
 from stream.audit.receipt_file import Verdict, verify
-from tests.integration.client import APP, POLL_S, Client, asset_of
+from tests.integration.client import APP, POLL_S, Client, asset_of, go_on_to
 
 pytestmark = pytest.mark.stack
 
@@ -23,6 +23,7 @@ BEFORE_S = 2.0
 AFTER_S = 1.0
 KILLED_S = 1.0
 TAKEN_OVER_WITHIN_S = 60.0
+AHEAD_S = 30.0  # so that what others left is erased before a second counts
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -63,6 +64,7 @@ async def erased(client: Client, asset: dict[str, Any]) -> Verdict:
 async def test_readable_before_and_unreadable_a_second_after(client: Client) -> None:
     view = await client.done()
     due = asset_of(view, "input")["due"]
+    await go_on_to(client.system, due - AHEAD_S)
     await client.system.advance_to(due - BEFORE_S)
     statuses = [await client.status_of(asset["id"]) for asset in view["assets"]]
     assert await now(client.system) < due, "this machine was too slow to look in time"
@@ -79,6 +81,7 @@ async def test_the_owner_is_killed_a_second_before(client: Client) -> None:
     view = await client.done()
     asset = asset_of(view, "input")
     victim = await owner_of(system, client.mint.partition_of(asset["id"]))
+    await go_on_to(system, asset["due"] - AHEAD_S)
     await system.advance_to(asset["due"] - BEFORE_S)
     assert await client.status_of(asset["id"]) == HTTPStatus.OK
     while (moment := await now(system)) < asset["due"] - KILLED_S:

@@ -20,7 +20,7 @@ from stream.agents import api, cases
 from stream.agents.cases import Case
 from stream.audit.receipt_file import verify
 from stream.events.rows import AssetHead, AssetState
-from tests.integration.client import APP, Client, asset_of, eventually, ledger_headers, objects_of
+from tests.integration.client import APP, Client, asset_of, eventually, go_on_to, ledger_headers, objects_of
 
 pytestmark = pytest.mark.stack
 
@@ -80,7 +80,7 @@ async def test_a_hold_outlives_a_takeover_and_no_more_than_its_end(system: Syste
             return len(estates) == system.settings.partitions
 
         await eventually(served, within_s=40.0)
-        await system.advance_to(result["due"] + SECOND_S)
+        await go_on_to(system, result["due"] + SECOND_S)
 
         async def hidden() -> bool:
             return (await client.asset(result["id"])).status_code == 410
@@ -94,7 +94,7 @@ async def test_a_hold_outlives_a_takeover_and_no_more_than_its_end(system: Syste
         (held,) = (await ask(system, partition, api.ListHolds(), api.HoldsView)).holds
         assert (held.case, held.held) == (cases.commitment(case).hex(), 1)
 
-        await system.advance_to(case.until + SECOND_S)
+        await go_on_to(system, case.until + SECOND_S)
         proof = verify(await client.receipt(result), result["id"], result["salt"])
         assert proof.absent is not None
         assert proof.receipt.t_unreadable_ms >= case.until * 1000
