@@ -27,6 +27,7 @@ JOBS = 500
 KILLS = 5
 WAVE = JOBS // KILLS
 TAKEOVER_S = 15.0
+END_S = 300.0  # for those that have not ended; no bound on anything
 
 
 async def history(system: System) -> dict[bytes, list[bytes | None]]:
@@ -96,7 +97,7 @@ async def test_a_worker_killed_five_times(system: System) -> None:
                 return len(await system.estates()) == system.settings.partitions
 
             await eventually(whole)
-        await asyncio.wait_for(running, 120)
+        await asyncio.wait_for(running, END_S)
         assert max(takeovers) < TAKEOVER_S, takeovers
         judge(await history(system), load)
 
@@ -119,7 +120,7 @@ async def test_the_scheduler_killed_under_load(system: System) -> None:
         await load.until(10)
         before = await engines(system, "--kill-scheduler")
         assert not running.done()
-        await asyncio.wait_for(running, 120)
+        await asyncio.wait_for(running, END_S)
         after = await engines(system)
         assert before
         assert before.items() <= after.items()  # they lived on, and were taken up again
