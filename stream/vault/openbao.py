@@ -104,6 +104,7 @@ class Transit:
             headers = {"X-Vault-Token": self._token_path.read_text().strip(), "Content-Type": "application/json"}
         except OSError as error:
             raise RootStoreUnavailable(f"expected a readable token file for {self}: {error}", Why.REFUSED) from None
+        said: Answer | None = None
         while True:
             kept = bool(self._idle)
             try:
@@ -116,10 +117,13 @@ class Transit:
                     raise
                 self._idle.append(connection)
                 if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and time.monotonic() + AGAIN_S < until:
+                    said = answer
                     time.sleep(AGAIN_S)  # another's transaction on this key was committed first
                     continue
                 return self._judged(answer)
             except TimeoutError:
+                if said is not None:
+                    return self._judged(said)  # it did answer, only not the last time
                 raise RootStoreUnavailable(
                     f"expected {self} to answer within {self._answer_s:g} s, it did not", Why.SILENT
                 ) from None

@@ -279,10 +279,31 @@ async def test_a_server_that_answers_otherwise_is_no_root_store(at, status, why)
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        store = at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", answer_s=0.3)
+        store = at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", answer_s=2.0)
         with pytest.raises(RootStoreUnavailable) as caught:
             await store.used()
         assert caught.value.why is why
+
+
+async def test_a_server_that_fails_and_then_falls_silent_is_wrong_not_silent(at):
+    asked = 0
+
+    async def serve(reader, writer):
+        nonlocal asked
+        asked += 1
+        await reader.readuntil(b"\r\n\r\n")
+        if asked == 1:
+            writer.write(b"HTTP/1.1 500 Such\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]")
+        else:
+            await reader.read()  # until it gives up
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        store = at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", answer_s=2.0)
+        with pytest.raises(RootStoreUnavailable) as caught:
+            await store.used()
+        assert caught.value.why is Why.WRONG
+        assert asked == 2
 
 
 async def test_an_answer_in_pieces_is_read_whole(at):
