@@ -47,6 +47,11 @@ class Certifier:
             asyncio.get_running_loop().call_soon(self._certify)
         self._died.append((asset_ids, commit, self._estate.now()))  # before whoever waits for the commit goes on
 
+    @property
+    def behind(self) -> bool:
+        """Whether something died whose receipt is not applied yet, for the rest of this turn of the loop."""
+        return bool(self._died)
+
     def resume(self) -> None:
         """Certify what a former owner erased and did not live to certify; count what the sweeper has left to do."""
         silent: list[str] = []

@@ -49,6 +49,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.behind = False  # as a certifier
         self.places: dict[str, Place] = {}
 
     def __getattr__(self, name: str) -> Any:

@@ -11,12 +11,14 @@ import pytest_asyncio
 
 from stream.agents import api, retention
 from stream.agents.cases import Case
+from stream.agents.certify import Certifier
 from stream.agents.closing import Closer
 from stream.agents.owner import admit
 from stream.agents.views import job_view
 from stream.events.bus import ExpireDue
-from stream.events.rows import AssetState, JobState
+from stream.events.rows import AssetState, JobHead, JobState, rows
 from stream.ids import entry_of
+from stream.ledger import Change, Commit
 from stream.vault.rootstore import RootStoreUnavailable, Why
 from tests.unit.desk import APP, TENANT, Desk
 
@@ -111,6 +113,26 @@ async def test_a_jobs_end_is_told_once_its_keys_are_dead(desk: Desk) -> None:
     desk.come_back()
     assert told(desk, job.id) == "cancelled"
     assert desk.job(job.id).body is None
+
+
+async def test_the_receipt_goes_before_the_end_that_follows_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the end alone committed and the owner lost, the next one would certify after the end had been told."""
+    desk.estate.certifier = Certifier(desk.estate)
+    job = await desk.uploaded()
+    order: list[str] = []
+    apply = desk.ledger.apply
+
+    def heard(change: Change) -> asyncio.Future[Commit]:
+        row = change.rows.get(job.id.encode())
+        head = rows.decode(row)[0] if row is not None else None
+        order.extend(["receipt"] if change.leaves else [])
+        order.extend(["end"] if isinstance(head, JobHead) and head.state.ended else [])
+        return apply(change)
+
+    monkeypatch.setattr(desk.ledger, "apply", heard)
+    await desk.ask(api.DeleteJob(TENANT, APP, job.id))
+    await settled(desk)
+    assert order[:2] == ["receipt", "end"]
 
 
 async def test_a_job_does_not_end_while_a_key_of_it_dies_for_another_reason(desk: Desk) -> None:
