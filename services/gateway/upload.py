@@ -15,10 +15,18 @@ import structlog
 from litestar.types import Receive
 
 from services.gateway.core import Core
-from services.gateway.errors import BodyTooLarge, GatewayStopping, OwnerRefused, UploadCutOff, UploadStalled
+from services.gateway.errors import (
+    BodyTooLarge,
+    GatewayStopping,
+    OwnerAway,
+    OwnerRefused,
+    UploadCutOff,
+    UploadStalled,
+)
 from services.gateway.intake import Intake, Limits, MediaFacts, Strip
 from services.gateway.tenants import Tenant
 from stream.agents.api import EndWrite, GrantWrite, JobView, WriteTicket
+from stream.agents.grants import NoGrant
 from stream.errors import MayflyError
 from stream.ids import Kind
 from stream.metrics import requests as metrics
@@ -60,7 +68,15 @@ async def upload(
             height=facts.height,
             size_bytes=size_bytes,
         )
-        return await core.client.ask(partition, done, JobView)
+        try:
+            return await core.client.ask(partition, done, JobView)
+        except OwnerRefused as refused:
+            if refused.problem.kind != NoGrant.kind:
+                raise
+            # Not a conflict: a caller who takes 409 for "it is there" would wait for ever.
+            raise OwnerAway(
+                "expected one owner to the end, the partition changed hands meanwhile: upload again"
+            ) from None
 
 
 async def _store(
