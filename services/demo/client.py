@@ -16,7 +16,7 @@ from stream.events.rows import JobState
 
 TIMEOUT_S: Final = 30.0  # three keep-alives of an event stream
 RECONNECTS: Final = 5
-NO_GRANT: Final = "urn:mayfly:problem:no-grant"
+OWNER_AWAY: Final = "urn:mayfly:problem:owner-away"
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class Client:
         """The job's only input; sent again where its partition changed hands meanwhile, as the answer asks for."""
         for _ in range(RECONNECTS):
             answer = await self._send("PUT", f"{self._app}/jobs/{job}/inputs/0", content=data)
-            if answer.status_code != HTTPStatus.CONFLICT or NO_GRANT not in answer.text:
+            if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE or OWNER_AWAY not in answer.text:
                 break
         return _job(_ok(answer))
 

@@ -39,11 +39,13 @@ from services.local.ports import free_ports
 from services.local.stack import LocalStack
 from services.settings import RamOnlyApps, Settings, save
 from stream import topics
+from stream.agents import api
+from stream.agents.grants import NoGrant
 from stream.audit.checkpoint import parse_note
 from stream.audit.tiles import tiles
 from stream.audit.verify import audit
 from stream.ids import Kind, Mint
-from tests.contract.owner_double import MAX_BYTES, PURPOSE, OwnerDouble
+from tests.contract.owner_double import MAX_BYTES, PURPOSE, OwnerDouble, Refused
 
 APP = "genzo"
 T = TypeVar("T")
@@ -559,6 +561,22 @@ class TestWithDouble:
         assert (double.ended[-1].job, double.ended[-1].reason) == (job["id"], "upload-cut-off")
         assert (await gateway.problems())["upload-cut-off", "upload"] >= 1
         assert (await caller.upload(job["id"], picture)).status_code == 200
+
+    async def test_an_upload_that_outlived_its_owner_is_to_be_sent_again(
+        self, caller: Caller, double: OwnerDouble, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not 409: whoever takes that for "it is there" would wait for ever."""
+
+        async def another(_: api.EndWrite) -> api.JobView:
+            raise Refused(NoGrant.kind, NoGrant.status)
+
+        job = await caller.job()
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(double, "_end_write", another)
+            answer = await caller.upload(job["id"], a_picture())
+        refused(answer, 503, "owner-away")
+        assert int(answer.headers["retry-after"]) > 0
+        assert (await caller.upload(job["id"], a_picture())).status_code == 200
 
     async def test_events_follow_a_job_to_its_end(self, caller: Caller, double: OwnerDouble) -> None:
         job = (await caller.job())["id"]
