@@ -230,7 +230,7 @@ class System:
     async def _shared_out(self) -> bool:
         """Whether each partition is served, and each worker serves some.
 
-        One that joins later takes partitions over; whoever uploads meanwhile has a grant of the former owner: 409.
+        One that joins later takes partitions over; whoever uploads meanwhile has a grant of the former owner: 503.
         """
         shares = [len(await estates(self.settings, [port])) for port in self._ports.values()]
         return sum(shares) == self.settings.partitions and shares.count(0) <= max(0, len(shares) - sum(shares))

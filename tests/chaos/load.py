@@ -93,7 +93,7 @@ class Load:
         job = (await self.ask("POST", "jobs", {201, 200}, json=body, headers=key)).json()
         self.accepted.add(job["id"])
         path = f"jobs/{job['id']}"
-        # 409: an upload whose answer was lost is there already, or its grant was another owner's: the status tells.
+        # 409: an upload whose answer was lost is there already: the status tells.
         while (await self.ask("PUT", f"{path}/inputs/0", {200, 409}, content=self._picture)).status_code == 409:
             if (await self.ask("GET", path, {200})).json()["state"] != "awaiting":
                 break
