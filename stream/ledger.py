@@ -53,7 +53,7 @@ from stream.events.rows import Offsets, rows
 from stream.known import Known
 from stream.metrics import roots
 from stream.metrics import worker as metrics
-from stream.undecided import MARK_HEADER, Manifest
+from stream.undecided import MANIFEST_KEY, MARK_HEADER, Manifest
 from stream.vault.pages import KeyPages, StagedPages
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,6 @@ BATCH_BYTES = 512 << 10  # below every topic's max.message.bytes, which bounds a
 
 OFFSETS_KEY = b"offsets"
 HEARTBEAT_KEY = b"heartbeat"
-MANIFEST_KEY = b"manifest"  # of the last transaction: what it wrote of each topic
 RESERVED = frozenset({OFFSETS_KEY, HEARTBEAT_KEY, MANIFEST_KEY})
 MARK_BYTES = 8
 
@@ -622,40 +621,14 @@ class Ledger:
         """Decide what Kafka left undecided, as it was meant (`undecided`); whether there was any. Raises KafkaError."""
         producer = self._producer
         assert producer is not None
-        client, ours = producer.client, [TopicPartition(topic, self.partition) for topic in topics.owned()]
-        spans, lines = await undecided.left(client, ours), _lines(producer)
+        ours = [TopicPartition(topic, self.partition) for topic in topics.owned()]
+        spans, lines = await undecided.left(producer.client, ours), _lines(producer)
         if spans:
-            found, manifest = await undecided.look(self._bootstrap, spans, ledger=topics.LEDGER, row=MANIFEST_KEY)
-            committed: set[str] = set()
-            if manifest is not None:
-                others = [tp for tp in ours if tp.topic in manifest.records and tp not in spans]
-                tails = {tp: end for tp, (_, end) in (await undecided.ends(client, others)).items()}
-                committed = await undecided.committed(self._bootstrap, manifest, tails)
-            verdict = undecided.decide(
-                found,
-                owned=topics.owned(),
-                ledger=topics.LEDGER,
-                manifest=manifest,
-                last=self._last,
-                committed=committed,
+            await undecided.settle(
+                producer, spans, bootstrap=self._bootstrap, partition=self.partition, last=self._last
             )
-            # Where others write as well, nothing can be seen: that goes with the rest.
-            known = {topic for one in (manifest, self._last) if one is not None for topic in one.records}
-            shared = [self._tp(topic) for topic in sorted(known - set(topics.owned()))]
-            for commit in sorted(set(verdict.values())):
-                tps = [tp for tp in spans if verdict[tp.topic] is commit]
-                log.error("ledger %d: Kafka left %s undecided: commit %s", self.partition, sorted(tps), commit)
-                metrics.undecided(commit=commit)
-                await undecided.end(producer, [*tps, *shared], commit=commit)
-            if rest := await undecided.left(client, spans):
-                raise undecided.StillUndecided(
-                    f"ledger {self.partition}: expected to decide {sorted(rest)}, it stays as it is"
-                )
         self._lines = lines
         return bool(spans)
-
-    def _tp(self, topic: str) -> TopicPartition:
-        return TopicPartition(topic, 0 if topic == topics.OWNERS else self.partition)
 
     # -- ends ----------------------------------------------------------------------------------------------------
 

@@ -11,10 +11,14 @@ import math
 from typing import ClassVar
 
 import msgspec
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
 
 from stream.errors import StoreUnavailable
+from stream.offsets import ends
 
 LEDGER = "ledger"
 KEYS = "keys"
@@ -119,7 +123,7 @@ def written() -> tuple[str, ...]:
 
 
 async def create(bootstrap: str, topics: tuple[Topic, ...], *, partitions: int, replication: int = 1) -> None:
-    """Create what is missing. Raises WrongPartitions where a topic exists with another count."""
+    """Create what is missing, and wait until it can be used. Raises WrongPartitions where one has another count."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
@@ -135,10 +139,31 @@ async def create(bootstrap: str, topics: tuple[Topic, ...], *, partitions: int, 
         await admin.create_topics(
             [NewTopic(t.name, partitions if t.partitioned else 1, replication, topic_configs=t.config) for t in missing]
         )
-        while not {topic.name for topic in missing} <= set(await admin.list_topics()):  # noqa: ASYNC110
-            await asyncio.sleep(METADATA_POLL_S)  # metadata spreads after the controller's answer
     finally:
         await admin.close()
+    if missing:
+        await _lead(
+            bootstrap,
+            [TopicPartition(t.name, n) for t in missing for n in range(partitions if t.partitioned else 1)],
+        )
+
+
+async def _lead(bootstrap: str, tps: list[TopicPartition]) -> None:
+    """Until each partition's leader answers for it: it does so some time after all brokers have heard of the topic."""
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    try:
+        await client.bootstrap()
+        await client.set_topics({tp.topic for tp in tps})
+        while True:
+            try:
+                await ends(client, tps)
+            except KafkaError:
+                await asyncio.sleep(METADATA_POLL_S)
+                await client.force_metadata_update()
+            else:
+                return
+    finally:
+        await client.close()
 
 
 async def config_of(bootstrap: str, topic: str) -> dict[str, str]:

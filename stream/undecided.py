@@ -19,7 +19,7 @@ that moment aborts what it was to commit: as a whole, as if the first crash had 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -27,17 +27,23 @@ from typing import ClassVar
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, LeaderNotAvailableError, for_code
-from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
+from aiokafka.errors import KafkaError
 
+from stream import topics
 from stream.errors import StoreUnavailable
+from stream.metrics import worker as metrics
+from stream.offsets import ends
 
+log = logging.getLogger(__name__)
+
+MANIFEST_KEY = b"manifest"
+"""The ledger's row that holds the manifest of its last transaction."""
 MARK_HEADER = "transaction"
 LOOK_S = 0.05
 PATIENCE_S = 3.0
 """For markers that are on their way: less than a self-lease."""
-
-_UNCOMMITTED, _COMMITTED = 0, 1
+ANSWER_S = 3.0
+"""For leaders that do not answer yet: not longer than for markers."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -90,57 +96,65 @@ def decide(
     return {topic: whole if one.mark == mine else answer[topic] for topic, one in found.items()}
 
 
-async def ends(client: AIOKafkaClient, tps: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-    """Of each partition, where its decided records end, and where all of them do. Raises KafkaError."""
-    by_node: defaultdict[int, defaultdict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
-    for tp in tps:
-        node = client.cluster.leader_for_partition(tp)
-        if node is None or node < 0:
-            raise LeaderNotAvailableError(tp)
-        by_node[node][tp.topic].append((tp.partition, OffsetResetStrategy.LATEST))
-
-    async def ask(level: int) -> dict[TopicPartition, int]:
-        requests = [(node, OffsetRequest(-1, level, list(topics.items()))) for node, topics in by_node.items()]
-        found: dict[TopicPartition, int] = {}
-        for response in await asyncio.gather(*(client.send(node, request) for node, request in requests)):
-            for topic, partitions in response.topics:
-                for partition, code, _at, offset in partitions:
-                    if code:
-                        raise for_code(code)(topic, partition)
-                    found[TopicPartition(topic, partition)] = offset
-        return found
-
-    stable = await ask(_COMMITTED)  # first: what is written in between would look undecided, and is looked at again
-    written = await ask(_UNCOMMITTED)
-    return {tp: (stable[tp], written[tp]) for tp in written}
-
-
 async def left(client: AIOKafkaClient, tps: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
     """Those with records that stay undecided, and their range of offsets. No producer may be writing there.
 
-    Raises KafkaError once Kafka did not answer for `PATIENCE_S`.
+    Raises KafkaError once Kafka did not answer for `ANSWER_S`.
     """
     loop = asyncio.get_running_loop()
-    until, waiting = loop.time() + PATIENCE_S, list(tps)
+    began, waiting = loop.time(), list(tps)
     while True:
-        late = loop.time() >= until
+        passed_s = loop.time() - began
         try:
             found = {tp: span for tp, span in (await ends(client, waiting)).items() if span[0] < span[1]}
         except KafkaError:
-            if late:
+            if passed_s >= ANSWER_S:
                 raise
             client.force_metadata_update()
         else:
-            if not found or late:
+            if not found or passed_s >= PATIENCE_S:
                 return found
             waiting = list(found)
         await asyncio.sleep(LOOK_S)
 
 
+async def settle(
+    producer: AIOKafkaProducer,
+    spans: Mapping[TopicPartition, tuple[int, int]],
+    *,
+    bootstrap: str,
+    partition: int,
+    last: Manifest | None,
+) -> None:
+    """Decide what is `left` of this partition's own topics, as it was meant. Nothing else may use its owner's producer.
+
+    `last`: of the last transaction that is committed in the ledger. Raises StillUndecided, KafkaError.
+    """
+    found, manifest = await look(bootstrap, spans)
+    there: set[str] = set()
+    if manifest is not None:
+        others = [tp for tp in _owned(partition) if tp.topic in manifest.records and tp not in spans]
+        tails = {tp: end for tp, (_, end) in (await ends(producer.client, others)).items()}
+        there = await committed(bootstrap, manifest, tails)
+    verdict = decide(found, owned=topics.owned(), ledger=topics.LEDGER, manifest=manifest, last=last, committed=there)
+    # Where others write as well, nothing can be seen: that goes with the rest.
+    known = {topic for one in (manifest, last) if one is not None for topic in one.records}
+    shared = [
+        TopicPartition(topic, 0 if topic == topics.OWNERS else partition) for topic in sorted(known - {*topics.owned()})
+    ]
+    for commit in sorted(set(verdict.values())):
+        tps = [tp for tp in spans if verdict[tp.topic] is commit]
+        log.error("ledger %d: Kafka left %s undecided: commit %s", partition, sorted(tps), commit)
+        metrics.undecided(commit=commit)
+        await end(producer, [*tps, *shared], commit=commit)
+    if rest := await left(producer.client, spans):
+        raise StillUndecided(f"ledger {partition}: expected to decide {sorted(rest)}, it stays as it is")
+
+
 async def look(
-    bootstrap: str, spans: Mapping[TopicPartition, tuple[int, int]], *, ledger: str, row: bytes
+    bootstrap: str, spans: Mapping[TopicPartition, tuple[int, int]]
 ) -> tuple[dict[str, Undecided], Manifest | None]:
-    """What lies there, read as it is; and the manifest in the ledger's own (the last value of `row`)."""
+    """What lies there, read as it is; and the manifest in the ledger's own."""
     found: dict[str, Undecided] = {}
     manifest: Manifest | None = None
     async with AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=20) as reader:
@@ -153,7 +167,7 @@ async def look(
                 for record in records:
                     if tp.topic not in found:
                         found[tp.topic] = Undecided(spans[tp][1] - spans[tp][0], mark_of(record.headers))
-                    if tp.topic == ledger and record.key == row and record.value is not None:
+                    if tp.topic == topics.LEDGER and record.key == MANIFEST_KEY and record.value is not None:
                         manifest = msgspec.msgpack.decode(record.value, type=Manifest)
             waiting = {tp for tp in waiting if await reader.position(tp) < spans[tp][1]}
     return found, manifest
@@ -190,3 +204,7 @@ async def end(producer: AIOKafkaProducer, tps: Iterable[TopicPartition], *, comm
 def mark_of(headers: Iterable[tuple[str, bytes]]) -> bytes:
     """The mark of the transaction that a batch's first record belongs to; empty where there is none."""
     return next((value for name, value in headers if name == MARK_HEADER), b"")
+
+
+def _owned(partition: int) -> list[TopicPartition]:
+    return [TopicPartition(topic, partition) for topic in topics.owned()]
