@@ -37,19 +37,24 @@ def refine(rgb: Pixels, mask: Field) -> tuple[Field, Field]:
     picture = np.asarray(rgb, np.float32) / np.float32(255)
     band = max(2, round(REACH * max(rgb.shape[:2])))
     inner, outer = _known(mask, band)
-    front, behind = _spread(picture, inner, band), _spread(picture, outer, band)
+    rim = np.flatnonzero((inner | outer) == 0)  # a tenth of the picture, mostly: all else is known
+    front, behind = _spread(picture, inner, band, rim), _spread(picture, outer, band, rim)
+    seen = np.take(picture.reshape(-1, 3), rim, 0)
     along = front - behind
-    gap = np.sqrt(np.maximum((along * along).sum(2), 1e-8))
-    share = np.clip(((picture - behind) * along).sum(2) / (gap * gap), 0, 1)
-    off = np.sqrt(((picture - behind - along * share[..., None]) ** 2).sum(2)) / (gap + np.float32(0.05))
+    gap = np.sqrt(np.maximum((along * along).sum(1), 1e-8))
+    share = np.clip(((seen - behind) * along).sum(1) / (gap * gap), 0, 1)
+    off = np.sqrt(((seen - behind - along * share[:, None]) ** 2).sum(1)) / (gap + np.float32(0.05))
     trust = _ramp(gap, *APART) * (1 - _ramp(off, *THIRD))
-    edge = _ramp(mask, *CRISP)
-    alpha = edge + (share - edge) * trust
-    alpha = _whole(np.asarray(np.where(inner > 0, 1, np.where(outer > 0, 0, alpha)), np.float32))
-    own = np.clip((picture - (1 - alpha[..., None]) * behind) / np.maximum(alpha, FAINT)[..., None], 0, 1)
-    colour = front + (own - front) * (alpha**2)[..., None]
-    wipe(picture, front, behind, along, own)
-    return alpha, np.asarray(colour, np.float32)
+    edge = _ramp(np.take(mask, rim), *CRISP)
+    alpha = inner.astype(np.float32)
+    np.put(alpha, rim, edge + (share - edge) * trust)
+    alpha = _whole(alpha)
+    part = np.take(alpha, rim)[:, None]
+    own = np.clip((seen - (1 - part) * behind) / np.maximum(part, FAINT), 0, 1)
+    picture *= inner[..., None]
+    picture.reshape(-1, 3)[rim] = front + (own - front) * part**2
+    wipe(seen, front, behind, along, own)
+    return alpha, picture
 
 
 def _known(mask: Field, band: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -77,20 +82,24 @@ def _whole(alpha: Field) -> Field:
     return np.asarray(alpha * keep[labels], np.float32)
 
 
-def _spread(picture: Field, where: NDArray[np.uint8], band: int) -> Field:
-    """The colours of the known pixels carried outwards: from the nearest ones if there are any near, else from afar."""
-    weight = where.astype(np.float32)
-    known = picture * weight[..., None]
-    out = np.zeros_like(picture)
-    total = np.zeros(weight.shape, np.float32)
+def _spread(picture: Field, where: NDArray[np.uint8], band: int, rim: NDArray[np.intp]) -> Field:
+    """The colours of the known pixels carried outwards: from the nearest ones if there are any near, else from afar.
+
+    `rim`: where they are asked for, N flat places; the answer is N x 3.
+    """
+    known = np.asarray(np.dstack([picture, np.ones_like(where, np.float32)]) * where[..., None], np.float32)
+    out, total = np.zeros((len(rim), 3), np.float32), np.zeros((len(rim), 1), np.float32)
     for reach in REACHES:
-        sigma = max(1.0, reach * band)
-        share = _blur(weight, sigma)
+        blur = _blur(known, max(1.0, reach * band))
+        near = np.take(blur.reshape(-1, 4), rim, 0)
+        share = near[:, 3:]
         fresh = (1 - total) * np.minimum(share * 20, 1)
-        out += (fresh / (share + np.float32(1e-5)))[..., None] * _blur(known, sigma)
+        out += fresh / (share + np.float32(1e-5)) * near[:, :3]
         total += fresh
-    mean = known.sum((0, 1)) / max(float(weight.sum()), 1.0)
-    return np.asarray(out + (1 - total)[..., None] * mean, np.float32)
+        wipe(blur, near)
+    mean = known[..., :3].sum((0, 1)) / max(float(known[..., 3].sum()), 1.0)
+    wipe(known)
+    return np.asarray(out + (1 - total) * mean, np.float32)
 
 
 def _blur(field: Field, sigma: float) -> Field:
