@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from ray_cluster.engines import registry
+from ray_cluster.engines import dead_stack, registry
 from ray_cluster.engines.interface import Engine, IsCancelled, Report, Result
 from ray_cluster.leases import Piece, Task
 from stream.errors import BadRequest, LostLease, MayflyError, StoreUnavailable
@@ -113,13 +113,16 @@ class _Attempt:
         def run() -> tuple[Result, float]:
             self._check()
             began = time.monotonic()
-            made = engine.run(
-                [plaintext.view for plaintext in inputs],
-                params,
-                seed=task.seed,
-                report=lambda stage, fraction: report(stage, FETCHED + (1 - 2 * FETCHED) * fraction),
-                cancelled=self._cancelled,
-            )
+            try:
+                made = engine.run(
+                    [plaintext.view for plaintext in inputs],
+                    params,
+                    seed=task.seed,
+                    report=lambda stage, fraction: report(stage, FETCHED + (1 - 2 * FETCHED) * fraction),
+                    cancelled=self._cancelled,
+                )
+            finally:
+                dead_stack.wipe()
             return made, time.monotonic() - began
 
         result, engine_s = await asyncio.get_running_loop().run_in_executor(thread, run)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
 import shutil
 import sys
@@ -98,11 +97,6 @@ async def run(run_dir: Path, *, photos: int, face: bool) -> Finding:
                 began = time.monotonic()
                 found = await asyncio.to_thread(scan, flock, sources(stack, control.pid, since=since))
                 scanned_s = time.monotonic() - began
-                unclean = [
-                    name
-                    for pid, name in things.processes(stack.children.running()).items()
-                    if name.startswith(("gateway", "worker", "ray")) and not hygienic(pid)
-                ]
                 return Finding(
                     flock=flock,
                     places=found,
@@ -110,17 +104,31 @@ async def run(run_dir: Path, *, photos: int, face: bool) -> Finding:
                     classes=Counter(asset["data_class"] for asset in assets),
                     states=Counter(states),
                     restarts=system.restarts,
-                    unclean=unclean,
+                    unclean=unclean(things.processes(stack.children.running())),
                     drilled_s=drilled_s,
                     scanned_s=scanned_s,
                 )
 
 
-def hygienic(pid: int) -> bool:
-    """It was started so that freed memory is overwritten."""
-    with contextlib.suppress(OSError):
-        return hygiene.ENVIRONMENT.items() <= things.environment(pid).items()
-    return False
+PLAINTEXT = ("gateway", "worker", "ray EngineActor")
+"""Names of those that see plaintext or keys. Ray's own processes and the scheduler see neither, and are scanned too."""
+
+
+def unclean(processes: dict[int, str]) -> list[str]:
+    """Those that see plaintext and were not started so that freed memory is overwritten, and what they lack for it."""
+    return [
+        f"{name} ({', '.join(lacking)})"
+        for pid, name in processes.items()
+        if name.startswith(PLAINTEXT) and (lacking := _lacks(pid))
+    ]
+
+
+def _lacks(pid: int) -> list[str]:
+    try:
+        found = things.environment(pid)
+    except OSError:  # it has ended
+        return []
+    return [name for name, value in hygiene.ENVIRONMENT.items() if found.get(name) != value]
 
 
 def main() -> int:

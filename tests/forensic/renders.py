@@ -22,7 +22,7 @@ import msgspec
 from services.local.stack import LocalStack
 from services.local.system import System
 from tests import twins
-from tests.forensic.__main__ import IDLE_S, hygienic, sources
+from tests.forensic.__main__ import IDLE_S, sources, unclean
 from tests.forensic.canaries import Flock, a_noise, a_text
 from tests.forensic.control import MEMORY, NAMELESS, planted
 from tests.forensic.places import Piece, processes
@@ -109,7 +109,6 @@ async def run(run_dir: Path, *, requests: int) -> tuple[Finding, Watched]:
         async with planted(flock, kafka=system.settings.kafka, folder=run_dir / "tmp", **files) as control:
             began = time.monotonic()
             found = await asyncio.to_thread(scan, flock, sources(stack, control.pid, since=since))
-            names = processes(stack.children.running())
             return Finding(
                 flock=flock,
                 places=found,
@@ -117,7 +116,7 @@ async def run(run_dir: Path, *, requests: int) -> tuple[Finding, Watched]:
                 classes=Counter(),
                 states=watched.statuses,
                 restarts=system.restarts,
-                unclean=[name for pid, name in names.items() if _ours(name) and not hygienic(pid)],
+                unclean=unclean(processes(stack.children.running())),
                 drilled_s=drilled_s,
                 scanned_s=time.monotonic() - began,
             ), watched
@@ -149,11 +148,6 @@ def main() -> int:
     clean = finding.clean and watched.passes > 0 and not meanwhile
     sys.stdout.write(f"{options.requests} renders, looked at {watched.passes} times meanwhile: {meanwhile} found\n")
     return 0 if clean else 1
-
-
-def _ours(name: str) -> bool:
-    """Whether it sees plaintext or keys. Ray's own agents see neither."""
-    return name.startswith(("gateway", "worker", "ray EngineActor"))
 
 
 def _text(flock: Flock, kind: str) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
+import pytest
 import pytest_asyncio
 from aiohttp import web
 
 from ray_cluster.actors import EngineActor
+from ray_cluster.engines import dead_stack
 from ray_cluster.engines.interface import IsCancelled, Plaintext, Report, Result, check
 from ray_cluster.leases import Inventory, Piece, Progress, Task
 from stream.errors import BadRequest
@@ -197,3 +201,31 @@ async def test_a_cancelled_batch_goes_no_further(bench: Bench) -> None:
     assert (outcome.status, outcome.wiped, outcome.items) == ("cancelled", True, ())
     assert "GET in-2" not in bench.custody.calls
     assert "PUT out-1" not in bench.custody.calls
+
+
+@pytest.mark.parametrize("below", [dead_stack.MARGIN_BYTES + 8192, dead_stack.NEAR_BYTES - 4096, 1 << 20])
+@pytest.mark.parametrize("wiped", [True, False], ids=["", "control"])
+async def test_an_engine_leaves_nothing_on_its_stack(
+    bench: Bench, below: int, wiped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a codec's local buffers held, wherever they were; also where the engine failed."""
+    left, run = b"somebody's face " * 16, bench.engine.run
+    places: list[int] = []
+
+    def leaving(*args: Any, **more: Any) -> Result:
+        places.append(dead_stack.pointer() - below)
+        ctypes.memmove(places[-1], left, len(left))
+        return run(*args, **more)
+
+    def found() -> list[bool]:
+        memory = os.open("/proc/self/mem", os.O_RDONLY)
+        try:
+            return [left[:16] in os.pread(memory, len(left), place) for place in places]
+        finally:
+            os.close(memory)
+
+    bench.engine.run = leaving  # type: ignore[method-assign]
+    if not wiped:
+        monkeypatch.setattr(dead_stack, "wipe", lambda: None)
+    await bench.ended(await bench.task([b"good", b"bad"]))
+    assert await asyncio.get_running_loop().run_in_executor(bench.actor._thread, found) == [not wiped] * 2
