@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_cluster.engines import stamping
+from ray_cluster.engines import dead_stack, stamping
 from ray_cluster.engines.errors import EngineFault
 from ray_cluster.engines.wipe import wipe
 
@@ -125,6 +125,12 @@ class VideoWriter:
             self._file.close()
 
     def _encode(self) -> None:
+        try:
+            self._encode_all()
+        finally:
+            dead_stack.wipe()  # glibc keeps the upper 16 KiB of a thread that has ended
+
+    def _encode_all(self) -> None:
         drawn = 0
         while (planes := self._queue.get()) is not None:
             if self._failure is None:

@@ -1,10 +1,16 @@
-"""A clip's bytes follow from its frames alone: not from the run, the load, or what lay in the memory before."""
+"""A clip's bytes follow from its frames alone: not from the run, the load, or what lay in the memory before.
+
+And what made it leaves nothing of them behind.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+import threading
 
-from ray_cluster.engines import registry
+import numpy as np
+import pytest
+
+from ray_cluster.engines import dead_stack, registry
 from ray_cluster.engines.encode import VideoWriter
 from tests.clips import read
 from tests.strange import hidden
@@ -26,3 +32,12 @@ def test_the_same_frames_give_the_same_bytes_whatever_lay_in_the_memory() -> Non
                 video.write(frame)
             made.add(bytes(video.close()))
     assert len(made) == 1
+
+
+def test_the_encoder_s_thread_wipes_its_stack_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    wipe, wiped = dead_stack.wipe, []
+    monkeypatch.setattr(dead_stack, "wipe", lambda: (wipe(), wiped.append(threading.current_thread().name)))
+    with VideoWriter(64, 48, 1, 24) as video:
+        video.write(np.zeros((48, 64, 3), np.uint8))
+        assert video.close()
+    assert wiped == ["encode"]
