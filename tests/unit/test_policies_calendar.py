@@ -40,6 +40,15 @@ def test_months(start, months, end):
     assert durations.after(utc(start), Months(months, 60)) == utc(end) + 60
 
 
+def test_a_moment_just_before_midnight_is_of_that_day():
+    """Half a microsecond before April: Python's clock rounds it to the first."""
+    start = utc("2033-03-31T23:59:59") + 0.9999995
+    assert add_months(start, 1) == utc("2033-04-30T23:59:59") + 0.9999995
+    beijing = start - 8 * 3600
+    assert Holidays().after(beijing, 5) == Holidays().after(beijing - 60, 5)
+    assert Holidays().before(beijing, 5) == Holidays().before(beijing - 60, 5)
+
+
 @given(moments, st.integers(1, 99))
 def test_a_month_is_never_shorter_or_longer_than_any_month(start, months):
     took = add_months(start, months) - start
