@@ -172,12 +172,14 @@ class Renderer:
         """Whether the actor may have begun."""
         try:
             await self._cluster.start(actor, task)
-        except LostLease as refused:
-            if getattr(refused, "reason", "") == MemoryUnsafe.kind:
+        except LostLease as error:
+            reason = getattr(error, "reason", "")
+            if reason == MemoryUnsafe.kind:
                 raise MemoryUnsafe("expected an actor whose memory no disk can see, none is here") from None
-            return False
+            # Only a refusal says that nothing was begun. One that died may have taken the picture, which is given once.
+            return not reason
         except StoreUnavailable:
-            return True  # asking it will tell
+            pass  # asking it will tell
         return True
 
     async def _follow(self, actor: str, job: str, fence: int) -> Outcome:

@@ -36,6 +36,10 @@ class Refused(LostLease):
         self.reason = reason
 
 
+class Died(LostLease):
+    """And nobody knows what it had begun."""
+
+
 class OneActor:
     """A cluster of one actor that offers itself at once, as often as it is asked. `refuse`: that many starts.
 
@@ -46,7 +50,7 @@ class OneActor:
         self.actor, self.refuse, self.refusal, self.forget = actor, 0, "offer-gone", 0
         self.calls: list[str] = []
         self.tasks: list[Task] = []
-        self.dead = self.silent = False
+        self.dead = self.silent = self.dies = False
         self._queue: asyncio.Queue[Proposal] = asyncio.Queue()
         self._stock: dict[int, bytes] = {}
         self._seen = -1
@@ -84,10 +88,13 @@ class OneActor:
             raise Refused(self.refusal)
         if refusal := await self.actor.start(msgspec.msgpack.encode(task)):
             raise Refused(refusal)
+        if self.dies:
+            self.dead = True
+            raise Died("expected an answer, it is dead")
 
     async def progress(self, actor: str, job: str, fence: int, *, after_seq: int = -1, wait_s: float = 10) -> Progress:
         if self.dead:
-            raise Refused("dead")
+            raise Died("expected an answer, it is dead")
         if self.silent:
             raise StoreUnavailable("silent")
         return msgspec.msgpack.decode(await self.actor.progress(job, fence, after_seq, wait_s), type=Progress)

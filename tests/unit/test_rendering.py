@@ -130,6 +130,14 @@ class TestEnds:
         await desk.cluster.actor.cancel(desk.cluster.tasks[0].job, 1)
         await until(lambda: all(lease.outcome for lease in desk.cluster.actor._leases.values()))
 
+    async def test_an_actor_that_dies_before_its_answer_may_have_begun(self, desk: Bench) -> None:
+        """No other actor is asked: the picture may have been taken, and is given once."""
+        desk.cluster.dies = True
+        assert (await desk.render(form(PICTURE, params=SLOW), content_type=FORM)).kind == "actor-lost"
+        (task,) = desk.cluster.tasks
+        await desk.cluster.actor.cancel(task.job, task.fence)
+        await until(lambda: all(lease.outcome for lease in desk.cluster.actor._leases.values()))
+
     async def test_an_actor_of_which_nothing_is_heard_is_killed(
         self, desk: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
