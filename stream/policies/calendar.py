@@ -9,7 +9,7 @@ must be erased is erased within as many calendar days, which is never later (R6)
 from __future__ import annotations
 
 import calendar
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo
 
@@ -32,7 +32,7 @@ class Holidays(msgspec.Struct, frozen=True):
     def after(self, start: float, days: int) -> float:
         """The end of the `days`-th working day after the day of `start`: the last moment that answers in time."""
         zone = ZoneInfo(self.zone)
-        day = datetime.fromtimestamp(start // 1, zone).date()  # see `add_months`
+        day = _moment(start, zone).date()
         while days > 0:
             day += timedelta(days=1)
             days -= self.working(day)
@@ -42,7 +42,7 @@ class Holidays(msgspec.Struct, frozen=True):
     def before(self, end: float, days: int) -> float:
         """The start of the `days`-th working day before the day of `end`: what is told by then has them all left."""
         zone = ZoneInfo(self.zone)
-        day = datetime.fromtimestamp(end // 1, zone).date()
+        day = _moment(end, zone).date()
         while days > 0:
             day -= timedelta(days=1)
             days -= self.working(day)
@@ -56,9 +56,14 @@ def _year(country: str, year: int) -> holidays.HolidayBase:
 
 def add_months(start: float, months: int) -> float:
     """The same day and time of day `months` on, or back, UTC; that month's last day where it has no such day."""
-    moment = datetime.fromtimestamp(start // 1, UTC)  # it rounds what is left of a second, and may round up
+    moment = _moment(start, UTC)
     ahead = moment.month - 1 + months
     year, month = moment.year + ahead // 12, ahead % 12 + 1
     day = min(moment.day, calendar.monthrange(year, month)[1])
     whole = moment.replace(year=year, month=month, day=day)
     return whole.timestamp() + start % 1
+
+
+def _moment(at: float, zone: tzinfo) -> datetime:
+    """Its whole second: `fromtimestamp` rounds what is left of one, and may round up into the next day."""
+    return datetime.fromtimestamp(at // 1, zone)
