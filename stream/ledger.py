@@ -621,8 +621,8 @@ class Ledger:
         """Decide what Kafka left undecided, as it was meant (`undecided`); whether there was any. Raises KafkaError."""
         producer = self._producer
         assert producer is not None
-        ours = [TopicPartition(topic, self.partition) for topic in topics.owned()]
-        spans, lines = await undecided.left(producer.client, ours), _lines(producer)
+        spans = await undecided.left(producer.client, undecided.owned(self.partition))
+        lines = _lines(producer)
         if spans:
             await undecided.settle(
                 producer, spans, bootstrap=self._bootstrap, partition=self.partition, last=self._last

@@ -96,6 +96,11 @@ def decide(
     return {topic: whole if one.mark == mine else answer[topic] for topic, one in found.items()}
 
 
+def owned(partition: int) -> list[TopicPartition]:
+    """Where a partition's owner alone writes: what can be seen there is its own."""
+    return [TopicPartition(topic, partition) for topic in topics.owned()]
+
+
 async def left(client: AIOKafkaClient, tps: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
     """Those with records that stay undecided, and their range of offsets. No producer may be writing there.
 
@@ -133,7 +138,7 @@ async def settle(
     found, manifest = await look(bootstrap, spans)
     there: set[str] = set()
     if manifest is not None:
-        others = [tp for tp in _owned(partition) if tp.topic in manifest.records and tp not in spans]
+        others = [tp for tp in owned(partition) if tp.topic in manifest.records and tp not in spans]
         tails = {tp: end for tp, (_, end) in (await ends(producer.client, others)).items()}
         there = await committed(bootstrap, manifest, tails)
     verdict = decide(found, owned=topics.owned(), ledger=topics.LEDGER, manifest=manifest, last=last, committed=there)
@@ -204,7 +209,3 @@ async def end(producer: AIOKafkaProducer, tps: Iterable[TopicPartition], *, comm
 def mark_of(headers: Iterable[tuple[str, bytes]]) -> bytes:
     """The mark of the transaction that a batch's first record belongs to; empty where there is none."""
     return next((value for name, value in headers if name == MARK_HEADER), b"")
-
-
-def _owned(partition: int) -> list[TopicPartition]:
-    return [TopicPartition(topic, partition) for topic in topics.owned()]

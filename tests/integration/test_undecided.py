@@ -52,8 +52,7 @@ async def untold(ledger: Ledger, which: Collection[str]) -> AsyncIterator[None]:
     """The coordinator does not hear that a transaction writes to these topics. Every one before it is marked."""
     producer = ledger._producer
     assert producer is not None
-    tps = [TopicPartition(topic, ledger.partition) for topic in topics.owned()]
-    while await undecided.left(producer.client, tps):
+    while await undecided.left(producer.client, undecided.owned(ledger.partition)):
         pass
     manager = producer._txn_manager
     tell = manager.maybe_add_partition_to_txn
