@@ -204,9 +204,9 @@ async def test_a_cancelled_batch_goes_no_further(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("below", [dead_stack.MARGIN_BYTES + 8192, dead_stack.NEAR_BYTES - 4096, 1 << 20])
-@pytest.mark.parametrize("wiped", [True, False], ids=["", "control"])
+@pytest.mark.parametrize("how", ["wiped", "wiped while its pages are locked", "control"])
 async def test_an_engine_leaves_nothing_on_its_stack(
-    bench: Bench, below: int, wiped: bool, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, below: int, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a codec's local buffers held, wherever they were; also where the engine failed."""
     left, run = b"somebody's face " * 16, bench.engine.run
@@ -225,7 +225,9 @@ async def test_an_engine_leaves_nothing_on_its_stack(
             os.close(memory)
 
     bench.engine.run = leaving  # type: ignore[method-assign]
-    if not wiped:
+    if how == "control":
         monkeypatch.setattr(dead_stack, "wipe", lambda: None)
+    elif how != "wiped":
+        monkeypatch.setattr(dead_stack._libc, "madvise", lambda *_: -1)
     await bench.ended(await bench.task([b"good", b"bad"]))
-    assert await asyncio.get_running_loop().run_in_executor(bench.actor._thread, found) == [not wiped] * 2
+    assert await asyncio.get_running_loop().run_in_executor(bench.actor._thread, found) == [how == "control"] * 2
