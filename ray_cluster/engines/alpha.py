@@ -37,7 +37,7 @@ def refine(rgb: Pixels, mask: Field) -> tuple[Field, Field]:
     picture = np.asarray(rgb, np.float32) / np.float32(255)
     band = max(2, round(REACH * max(rgb.shape[:2])))
     inner, outer = _known(mask, band)
-    rim = np.flatnonzero((inner | outer) == 0)  # a tenth of the picture, mostly: all else is known
+    rim = np.flatnonzero((inner | outer) == 0)  # a twentieth of a portrait: all else is known
     front, behind = _spread(picture, inner, band, rim), _spread(picture, outer, band, rim)
     seen = np.take(picture.reshape(-1, 3), rim, 0)
     along = front - behind

@@ -84,7 +84,7 @@ class Cluster(Protocol):
         ...
 
     async def start(self, actor: str, task: Task) -> None:
-        """Begin. Raises LostLease when the actor is gone or refuses the fence."""
+        """Begin. Raises LostLease when the actor refuses (its `reason` says why) or is gone; then it may have begun."""
         ...
 
     async def progress(
@@ -323,7 +323,7 @@ class Dispatcher:
             return None
         try:
             await self._cluster.start(proposal.actor, self._task(estate, leased, proposal, used, made))
-        except LostLease as error:  # refused, or the actor is gone: nothing was begun
+        except LostLease as error:  # refused, or the actor is gone with all that it began: no attempt is counted
             log.info("a lease of %s did not start: %s", proposal.actor, error.kind)
             if (unstarted := estate.book.job(job.id)) is not None and unstarted.head.fence == fence:
                 jobs.unstarted(estate, change := Change(), unstarted)
